@@ -1,0 +1,51 @@
+"""What a user can mend: one exception family, each message saying what, where and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the user can mend; the command line prints it in one line and exits with 2."""
+
+
+class ConfigError(UserError):
+    """A configuration or analysis file that cannot be run as it stands."""
+
+
+class DataError(UserError):
+    """Images, masks or splits that cannot be trained on or measured."""
+
+
+class SourceError(UserError):
+    """A decoder layer that cannot be had from where the configuration says."""
+
+
+class DownloadError(UserError):
+    """Something that could not be fetched whole."""
+
+
+class CheckpointError(UserError):
+    """A file that is no checkpoint of this project, or not a whole one."""
+
+
+class SiteError(UserError):
+    """A site that the network does not have, or that never ran."""
+
+
+class TableError(UserError):
+    """A table that lacks columns or rows which the computation needs."""
+
+
+def unknown(kind: str, value: str, valid: Iterable[str]) -> str:
+    """One sentence for a name that is not among the valid ones, nearest first.
+
+    >>> unknown("site", "befor", ["after", "before"])
+    "unknown site 'befor'. Did you mean 'before'? Valid: before, after"
+    """
+    names = list(valid)
+    near = get_close_matches(value, names, n=3, cutoff=0.5)
+    ordered = near + [name for name in names if name not in near]
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"unknown {kind} '{value}'.{hint} Valid: {', '.join(ordered)}"

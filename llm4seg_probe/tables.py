@@ -1,0 +1,184 @@
+"""The tables between the stages: their columns, declared once, and how they are read and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.storage import atomically
+
+Kind = Literal["text", "integer", "number"]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns of one table: keys identify a row, values are what was measured.
+
+    Further columns may follow; they are read as pandas infers them.
+    """
+
+    name: str
+    keys: dict[str, Kind]
+    values: dict[str, Kind]
+
+    @property
+    def columns(self) -> dict[str, Kind]:
+        """Keys, then values, with their kinds."""
+        return {**self.keys, **self.values}
+
+
+def _numbers(names: str) -> dict[str, Kind]:
+    return dict.fromkeys(names.split(), "number")
+
+
+_RUN: dict[str, Kind] = {"run": "text", "dataset": "text", "arm": "text", "seed": "integer"}
+_IMAGE: dict[str, Kind] = {"image": "text", "group": "text"}
+
+RUNS = Schema(
+    "runs.csv",
+    {"run": "text"},
+    {
+        "dataset": "text",
+        "backbone": "text",
+        "arm": "text",
+        "llm": "text",
+        "layer": "text",
+        "seed": "integer",
+        "wall_seconds": "number",
+        "peak_memory_mb": "number",
+    },
+)
+METRICS = Schema(
+    "metrics.csv",
+    {"epoch": "integer"},
+    _numbers("learning_rate train_loss train_iou val_loss val_iou"),
+)
+SCORES = Schema(
+    "scores.csv",
+    {**_RUN, "checkpoint": "text", "split": "text", **_IMAGE, "class": "text"},
+    {
+        **_numbers("iou dice precision recall hd95 nsd area"),
+        "empty": "text",
+        "iou_reference": "number",
+    },
+)
+RANK = Schema(
+    "rank.csv",
+    {**_RUN, "site": "text", "part": "text", "null": "text", **_IMAGE},
+    {
+        "tokens": "integer",
+        "channels": "integer",
+        **_numbers(
+            "entropy effective_rank lsvr sigma1_share stable_rank participation_ratio "
+            "largest_token_share"
+        ),
+    },
+)
+MAPS = Schema(
+    "maps.csv",
+    {
+        **_RUN,
+        "site": "text",
+        "class": "text",
+        "reduction": "text",
+        "threshold": "text",
+        "null": "text",
+        **_IMAGE,
+    },
+    _numbers("iou auroc contrast noise sharpness"),
+)
+COMPARISON = Schema(
+    "comparison.csv",
+    {"dataset": "text", "score": "text", "a": "text", "b": "text"},
+    {
+        "n_seeds": "integer",
+        "n_cases": "integer",
+        **_numbers(
+            "mean_a mean_b sd_a sd_b difference sd_difference ci_low ci_high t df p_t p_exact "
+            "p_exact_floor p_adjusted boot_low boot_high case_low case_high margin p_equivalence "
+            "smallest_detectable seeds_needed"
+        ),
+        "verdict": "text",
+    },
+)
+CLAIMS = Schema(
+    "claims.csv",
+    {"claim": "text"},
+    {
+        "statement": "text",
+        "measure": "text",
+        "comparison": "text",
+        "n_seeds": "integer",
+        **_numbers("difference ci_low ci_high p_adjusted"),
+        "verdict": "text",
+        "seeds_needed": "number",
+    },
+)
+SCHEMAS = {
+    schema.name: schema for schema in (RUNS, METRICS, SCORES, RANK, MAPS, COMPARISON, CLAIMS)
+}
+
+_DTYPES = {"text": "str", "integer": "Int64", "number": "float64"}
+
+
+def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The frame with the schema's columns first, each of its kind.
+
+    Raises TableError when a column is missing, cannot be converted, or two rows share all keys.
+    """
+    missing = [name for name in schema.columns if name not in frame.columns]
+    if missing:
+        raise TableError(
+            f"{schema.name} lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)}"
+        )
+    further = [name for name in frame.columns if name not in schema.columns]
+    frame = frame[[*schema.columns, *further]].copy()
+    for name, kind in schema.columns.items():
+        try:
+            column = frame[name].fillna("") if kind == "text" else frame[name].replace("", None)
+            frame[name] = column.astype(_DTYPES[kind])
+        except (ValueError, TypeError) as error:
+            raise TableError(f"{schema.name}: column {name} is not {kind}: {error}") from error
+    doubled = frame.duplicated(list(schema.keys))
+    if doubled.any():
+        row = frame.loc[doubled, list(schema.keys)].iloc[0].to_dict()
+        raise TableError(f"{schema.name} has more than one row for {row}")
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: Path, schema: Schema) -> None:
+    """Write a table as UTF-8 CSV in full precision, atomically, after :func:`conform`."""
+    with atomically(Path(path)) as partial:
+        conform(frame, schema).to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_table(path: Path, schema: Schema) -> pd.DataFrame:
+    """Read a table that :func:`write_table` wrote, or one with the same columns.
+
+    Text is kept as it stands: a case named ``NA`` or ``007`` stays one. Raises TableError when
+    the file is missing, unreadable or does not fit the schema.
+    """
+    path = Path(path)
+    try:
+        header = pd.read_csv(path, nrows=0, encoding="utf-8")
+        texts = {
+            name: "str"
+            for name in header.columns
+            if schema.columns.get(name) == "text"
+        }
+        frame = pd.read_csv(
+            path,
+            encoding="utf-8",
+            dtype=texts,  # type: ignore[arg-type]
+            keep_default_na=False,
+            na_values={name: [""] for name in header.columns if name not in texts},
+        )
+    except FileNotFoundError as error:
+        raise TableError(f"no such table: {path}") from error
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise TableError(f"{path} is not a readable CSV table: {error}") from error
+    return conform(frame, schema)
