@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from yaml import YAMLError
@@ -27,6 +27,7 @@ Arm = Literal[
     "mlp",
     "attention-only",
     "mlp-only",
+    "llm-lora",
 ]
 
 
@@ -49,13 +50,18 @@ class DataConfig(Section):
         "same people on both sides), 'cases' (by case), 'groups' (by group, stratified by "
         "size of the foreground), or the path of a stored split",
     )
-    split_seed: int = Field(0, ge=0, description="seed of the split; the same for all arms and seeds")
+    split_seed: int = Field(
+        0, ge=0, description="seed of the split; the same for all arms and seeds"
+    )
     image_size: tuple[int, ...] = Field(
-        (96, 96), description="pixels that the network sees: height, width (or depth, height, width)"
+        (96, 96),
+        description="pixels that the network sees: height, width (or depth, height, width)",
     )
     channels: Literal[1, 3] = Field(1, description="channels of the network's input")
     classes: tuple[str, ...] = Field(
-        ("foreground",), min_length=1, description="names of the mask's classes, background left out"
+        ("foreground",),
+        min_length=1,
+        description="names of the mask's classes, background left out",
     )
     normalisation: Literal["modality", "imagenet", "reference"] = Field(
         "modality",
@@ -81,9 +87,27 @@ class DataConfig(Section):
 class BackboneConfig(Section):
     """The CNN whose encoder and decoder the booster stands between."""
 
-    name: str = Field("cmunext", description="a name of `llm4seg-probe list backbones`")
+    name: str = Field(
+        "cmunext",
+        description="a name of `llm4seg-probe list backbones`, or 'package.module:callable' that "
+        "takes in_channels and out_channels and returns a torch module",
+    )
     widths: tuple[int, ...] | None = Field(
         None, description="channels of each stage; null: those of the published network"
+    )
+    deep_supervision: bool = Field(
+        False,
+        description="coarser outputs are supervised too, in networks whose original does so",
+    )
+    at: str | None = Field(
+        None,
+        description="module after which the booster goes; null: the bottleneck of the backbone",
+    )
+    output: int | str | None = Field(
+        None, description="which entry is boosted where that module returns a tuple, list or dict"
+    )
+    options: dict[str, Any] = Field(
+        {}, description="further arguments of a callable that is not one of the backbones"
     )
 
 
@@ -124,6 +148,10 @@ class BoosterConfig(Section):
     gradient_checkpointing: bool = Field(
         False, description="recompute the layer in the backward pass instead of storing it"
     )
+    lora_rank: int = Field(8, ge=1, description="rank of the low-rank adapters of arm llm-lora")
+    lora_alpha: int = Field(
+        16, ge=1, description="their output is scaled by lora_alpha / lora_rank"
+    )
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -152,7 +180,9 @@ class TrainingConfig(Section):
     epochs: int = Field(12, ge=1)
     batch_size: int = Field(8, ge=1)
     optimiser: OptimiserConfig = OptimiserConfig()
-    cross_entropy_weight: float = Field(0.5, ge=0, description="of (binary) cross-entropy in the loss")
+    cross_entropy_weight: float = Field(
+        0.5, ge=0, description="of (binary) cross-entropy in the loss"
+    )
     dice_weight: float = Field(1.0, ge=0, description="of soft Dice in the loss")
     workers: int = Field(0, ge=0, description="loader processes; the bits do not depend on it")
 
@@ -160,7 +190,9 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """How masks are scored; the checkpoint is the best mean IoU on the validation split."""
 
-    threshold: float = Field(0.5, gt=0, lt=1, description="probability above which a pixel is foreground")
+    threshold: float = Field(
+        0.5, gt=0, lt=1, description="probability above which a pixel is foreground"
+    )
     nsd_tolerance: float = Field(2.0, gt=0, description="in millimetres, or pixels without spacing")
 
 
@@ -207,16 +239,17 @@ def read_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
         if "=" not in override:
             raise ConfigError(f"'{override}' is not an override: write key=value, such as seed=3")
     try:
-        tree = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
+        tree = OmegaConf.load(path)
+        if not isinstance(tree, DictConfig):
+            raise ConfigError(f"{path} holds a list; fields such as 'arm: llm' are expected")
+        tree.merge_with_dotlist(list(overrides))
         values = OmegaConf.to_container(tree, resolve=False)
     except FileNotFoundError as error:
         raise ConfigError(f"no such file: {path}") from error
     except (OSError, ValueError, TypeError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is not a readable configuration: {reason}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a list; fields such as 'arm: llm' are expected")
-    return {str(key): value for key, value in values.items()}
+    return dict(values)  # type: ignore[arg-type]
 
 
 def validated(values: dict[str, Any], model: type[ModelT], where: str) -> ModelT:
@@ -237,7 +270,9 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
         valid = list(parent.model_fields) if parent else []
         return f"{place}: {unknown('field', str(problem['loc'][-1]), valid)}"
     if problem["type"] == "literal_error":
-        valid = [part.strip(" '") for part in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
+        valid = [
+            part.strip(" '") for part in problem["ctx"]["expected"].replace(" or ", ",").split(",")
+        ]
         return f"{place}: {unknown('value', str(problem['input']), valid)}"
     message = problem["msg"].removeprefix("Value error, ")
     seen = problem["input"]

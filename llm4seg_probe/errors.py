@@ -30,6 +30,10 @@ class CheckpointError(UserError):
     """A file that is no checkpoint of this project, or not a whole one."""
 
 
+class TrainingError(UserError):
+    """A run that cannot start in its folder, or cannot go on."""
+
+
 class SiteError(UserError):
     """A site that the network does not have, or that never ran."""
 

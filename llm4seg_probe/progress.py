@@ -40,6 +40,7 @@ def bar(description: str, total: float | None) -> Iterator[Advance]:
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console(),
             transient=True,
+            disable=not console().is_terminal,
         )
         _live.append(display)
         owner = True

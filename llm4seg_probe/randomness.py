@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ def address(*parts: int | str) -> int:
     >>> address(0, "cnn") == address(0, "cnn"), address(0, "cnn") == address(1, "cnn")
     (True, False)
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    text = json.dumps(parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 

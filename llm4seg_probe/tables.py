@@ -122,7 +122,13 @@ SCHEMAS = {
     schema.name: schema for schema in (RUNS, METRICS, SCORES, RANK, MAPS, COMPARISON, CLAIMS)
 }
 
-_DTYPES = {"text": "str", "integer": "Int64", "number": "float64"}
+
+def _as_kind(column: pd.Series, kind: Kind) -> pd.Series:
+    if kind == "text":
+        return column.fillna("").astype("str")
+    if kind == "integer":
+        return column.replace("", None).astype("Int64")
+    return column.replace("", None).astype("float64")
 
 
 def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -139,8 +145,7 @@ def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     frame = frame[[*schema.columns, *further]].copy()
     for name, kind in schema.columns.items():
         try:
-            column = frame[name].fillna("") if kind == "text" else frame[name].replace("", None)
-            frame[name] = column.astype(_DTYPES[kind])
+            frame[name] = _as_kind(frame[name], kind)
         except (ValueError, TypeError) as error:
             raise TableError(f"{schema.name}: column {name} is not {kind}: {error}") from error
     doubled = frame.duplicated(list(schema.keys))
@@ -165,15 +170,11 @@ def read_table(path: Path, schema: Schema) -> pd.DataFrame:
     path = Path(path)
     try:
         header = pd.read_csv(path, nrows=0, encoding="utf-8")
-        texts = {
-            name: "str"
-            for name in header.columns
-            if schema.columns.get(name) == "text"
-        }
+        texts = {name: "str" for name in header.columns if schema.columns.get(name) == "text"}
         frame = pd.read_csv(
             path,
             encoding="utf-8",
-            dtype=texts,  # type: ignore[arg-type]
+            dtype=texts,
             keep_default_na=False,
             na_values={name: [""] for name in header.columns if name not in texts},
         )

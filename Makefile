@@ -1,0 +1,35 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each makes its own environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help: ## What there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -e . -c constraints.txt
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -e '.[dev]' -c constraints.txt
+	touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed ## From nothing to a verdict: trains, probes, compares, writes the page
+	$(BIN)/llm4seg-probe demo
+
+test: $(VENV)/.installed-dev ## The whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove the environment and what was generated
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

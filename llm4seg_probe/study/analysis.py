@@ -1,0 +1,65 @@
+"""An analysis: which arms, seeds, data and measures answer one question, as a YAML file."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import Field
+
+from llm4seg_probe.config import Section, read_yaml, validated
+from llm4seg_probe.errors import ConfigError, unknown
+from llm4seg_probe.statistics.claims import Claim
+from llm4seg_probe.sweeps.sweep import Sweep
+
+
+class Comparison(Section):
+    """The comparison of all arms that the report shows, beside the claims."""
+
+    score: str = "iou"
+    baseline: str = "cnn"
+    margin: float = Field(0.005, gt=0, description="smallest difference that matters")
+
+
+class Probes(Section):
+    """Which measures of the representation are taken of each run."""
+
+    sites: tuple[str, ...] = ("before", "after")
+    gallery: int = Field(6, ge=0, description="test images whose maps the page shows")
+
+
+class Analysis(Sweep):
+    """One question, the runs that answer it, and the claims that it tests."""
+
+    title: str
+    question: str
+    rests_on: str = Field(description="what the answer rests on; shown beside every verdict")
+    probes: Probes = Probes()
+    comparison: Comparison = Comparison()
+    claims: tuple[Claim, ...] = ()
+
+
+def load_analysis(path: Path, overrides: tuple[str, ...] = ()) -> Analysis:
+    """Read an analysis file, and check the configuration of each of its runs.
+
+    Raises ConfigError that names the file, the field, and the nearest valid name.
+    """
+    analysis = validated(read_yaml(path, overrides), Analysis, str(path))
+    for version in [analysis, *(analysis.at(size) for size in analysis.sizes)]:
+        version.configs()
+    return analysis
+
+
+def analyses_folder() -> Path:
+    """Folder of the analyses that come with the package, in a checkout or installed."""
+    installed = Path(str(files("llm4seg_probe"))) / "_analyses"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "analyses"
+
+
+def shipped(name: str) -> Path:
+    """Path of an analysis that comes with the package. Raises ConfigError for an unknown name."""
+    path = analyses_folder() / f"{name}.yaml"
+    if not path.is_file():
+        valid = sorted(found.stem for found in analyses_folder().glob("*.yaml"))
+        raise ConfigError(unknown("analysis", name, valid))
+    return path

@@ -1,0 +1,106 @@
+"""From an analysis to its answer, through the functions that the single commands call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from llm4seg_probe import progress, storage, tables
+from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.reporting.report import write_report
+from llm4seg_probe.statistics.claims import judge
+from llm4seg_probe.statistics.compare import compare
+from llm4seg_probe.study.analysis import Analysis
+from llm4seg_probe.study.context import report_context
+from llm4seg_probe.study.probes import probed
+from llm4seg_probe.sweeps import local
+from llm4seg_probe.sweeps.plan import PlannedRun, plan
+from llm4seg_probe.training import folder
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Where the page of an analysis is, and what it says."""
+
+    page: Path
+    claims: pd.DataFrame
+    rests_on: str
+
+
+def planned(analysis: Analysis, out: Path) -> list[PlannedRun]:
+    """The runs of an analysis, each in its folder under ``out/runs``."""
+    configs = analysis.configs()
+    data = configs[0].data
+    fingerprint = open_collection(data.name, classes=data.classes).fingerprint
+    return plan(configs, fingerprint, out / "runs")
+
+
+def answer(analysis: Analysis, out: Path, *, size: str) -> Answer:
+    """Make what is missing, probe it, compare it, and write tables and page under ``out``."""
+    runs = planned(analysis, out)
+    local.make(runs)
+    found = gathered(runs)
+    found |= probed(runs, out, analysis.probes)
+    comparison, claims = _compared(analysis, found)
+    found |= {"comparison.csv": comparison, "claims.csv": claims}
+    for name, table in found.items():
+        tables.write_table(table, out / name, tables.SCHEMAS[name])
+    context = report_context(analysis, runs, size=size)
+    storage.write_text(out / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.create(context)))
+    return Answer(write_report(out), claims, analysis.rests_on)
+
+
+def gathered(runs: Sequence[PlannedRun]) -> dict[str, pd.DataFrame]:
+    """Scores, training curves and descriptions of all runs, one table each."""
+    scores = [tables.read_table(run.path / folder.SCORES, tables.SCORES) for run in runs]
+    curves = []
+    for run in runs:
+        curve = tables.read_table(run.path / folder.METRICS, tables.METRICS)
+        curve.insert(0, "run", run.path.name)
+        curves.append(curve)
+    return {
+        "runs.csv": pd.DataFrame([_described(run) for run in runs]),
+        "scores.csv": pd.concat(scores, ignore_index=True),
+        "curves.csv": pd.concat(curves, ignore_index=True),
+    }
+
+
+def _described(run: PlannedRun) -> dict[str, Any]:
+    config = run.config
+    environment = json.loads((run.path / folder.ENVIRONMENT).read_text(encoding="utf-8"))
+    boosted = config.arm not in ("cnn", "adapters", "mlp")
+    return {
+        "run": run.path.name,
+        "dataset": config.data.name,
+        "backbone": config.backbone.name,
+        "arm": config.arm,
+        "llm": config.booster.source if boosted else "",
+        "layer": ",".join(map(str, config.booster.layers)) if boosted else "",
+        "seed": config.seed,
+        "wall_seconds": environment["wall_seconds"],
+        "peak_memory_mb": environment["peak_memory_mb"],
+    }
+
+
+def _compared(
+    analysis: Analysis, found: dict[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    with progress.bar("Comparing the arms", None):
+        scores = found["scores.csv"]
+        chosen = scores[(scores["checkpoint"] == "best") & (scores["split"] == "test")]
+        arms = compare(
+            chosen,
+            score=analysis.comparison.score,
+            baseline=analysis.comparison.baseline,
+            margin=analysis.comparison.margin,
+        )
+        named = {name.removesuffix(".csv"): table for name, table in found.items()}
+        contrasts, claims = judge(analysis.claims, named)
+        rows = pd.concat([arms, contrasts], ignore_index=True)
+        return rows.drop_duplicates(list(tables.COMPARISON.keys)), claims

@@ -1,0 +1,1 @@
+"""From an analysis file to its runs: planned, and made on an engine."""

@@ -1,0 +1,50 @@
+"""Which runs an analysis needs, what each is called, and which are missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm4seg_probe.config import Config
+from llm4seg_probe.training import folder
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run with the folder that its identity gives it."""
+
+    config: Config
+    path: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return folder.is_done(self.path)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run can be resumed."""
+        return (self.path / folder.LAST).is_file()
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the run's selected checkpoint."""
+        return self.path / folder.BEST
+
+
+def identity(config: Config, data_fingerprint: str) -> str:
+    """Hexadecimal text that two runs share only if configuration and data are the same."""
+    values = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(f"{values}\n{data_fingerprint}".encode()).hexdigest()
+
+
+def plan(configs: list[Config], data_fingerprint: str, runs: Path) -> list[PlannedRun]:
+    """The runs in the order of their configurations, each in its folder under ``runs``."""
+    return [
+        PlannedRun(
+            config, runs / f"{config.arm}-{config.seed}-{identity(config, data_fingerprint)[:8]}"
+        )
+        for config in configs
+    ]

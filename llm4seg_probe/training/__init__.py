@@ -1,0 +1,1 @@
+"""One run: fit, evaluate, and the run folder that holds what came of it."""

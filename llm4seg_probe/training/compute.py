@@ -1,0 +1,66 @@
+"""How a run computes: threads, memory, determinism. Nothing here changes what is computed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from llm4seg_probe.config import ComputeConfig, Config
+
+# mallopt's parameters, from glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_LARGEST = 2**30
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed memory for the next step instead of giving it back to the kernel.
+
+    A training step allocates and frees the same large tensors again and again; by default each
+    is a fresh mapping whose pages the kernel has to clear. The bits stay the same. Returns
+    whether the C library took the settings (glibc only).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST) and mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+
+
+@contextmanager
+def computing(compute: ComputeConfig) -> Iterator[None]:
+    """Run a block with the configured threads and deterministic algorithms, then put both back."""
+    if compute.keep_freed_memory:
+        keep_freed_memory()
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    # cuBLAS is deterministic only with a fixed workspace, which it reads when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def memory_format(config: Config) -> torch.memory_format:
+    """The torch memory format that a configuration means for its 2D or 3D images."""
+    if config.compute.memory_format == "contiguous":
+        return torch.contiguous_format
+    return torch.channels_last if len(config.data.image_size) == 2 else torch.channels_last_3d
+
+
+def arranged(network: nn.Module, config: Config) -> nn.Module:
+    """The network with its convolutions' weights in the configured memory format."""
+    # torch's type stubs do not know this overload of Module.to, its documentation does.
+    network.to(memory_format=memory_format(config))  # type: ignore[call-overload]
+    return network

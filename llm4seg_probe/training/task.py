@@ -1,0 +1,147 @@
+"""The training loop's steps, as Lightning calls them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.plugins.io import CheckpointIO
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from llm4seg_probe.config import Config
+from llm4seg_probe.data.batches import EpochSampler, ImageDataset
+from llm4seg_probe.errors import TrainingError
+from llm4seg_probe.models.network import parameter_groups, portable_state
+from llm4seg_probe.randomness import address
+from llm4seg_probe.training import checkpoint
+from llm4seg_probe.training.compute import memory_format
+from llm4seg_probe.training.loss import SegmentationLoss, overlap
+from llm4seg_probe.training.optimiser import optimiser, schedule
+
+Collated = tuple[Tensor, Tensor, Tensor]
+
+
+class SegmentationTask(lightning.LightningModule):
+    """A network with its data, loss and optimiser.
+
+    Each epoch's batches are a function of (seed, epoch) alone: the loader is made anew for every
+    epoch, so that a run that was stopped and resumed sees the batches it would have seen.
+    """
+
+    strict_loading = False  # a frozen layer is not in the checkpoint: it is in place already
+
+    def __init__(
+        self, config: Config, network: nn.Module, train: ImageDataset, validation: ImageDataset
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        self.loss = SegmentationLoss(config.training)
+        self.train_images = train
+        self.validation_images = validation
+        self.epoch_log: dict[str, list[Tensor]] = {}
+        self.last_rate = float("nan")
+        self._format = memory_format(config)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one pass over the training images; a last small batch counts."""
+        return math.ceil(len(self.train_images) / self.config.training.batch_size)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled batches of the epoch that begins."""
+        epoch = self.trainer.current_epoch
+        self.train_images.set_epoch(epoch)
+        sampler = EpochSampler(len(self.train_images), self.config.seed)
+        sampler.set_epoch(epoch)
+        return self._loader(self.train_images, sampler)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation images in their order."""
+        return self._loader(self.validation_images, None)
+
+    def _loader(self, images: ImageDataset, sampler: EpochSampler | None) -> DataLoader[Any]:
+        training = self.config.training
+        return DataLoader(
+            images,
+            batch_size=training.batch_size,
+            sampler=sampler,
+            num_workers=training.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Optimiser, and a schedule that moves with every step."""
+        config = self.config.training
+        chosen = optimiser(config.optimiser, parameter_groups(self.network))
+        steps = config.epochs * self.steps_per_epoch
+        scheduler = schedule(config.optimiser, chosen, steps)
+        return {
+            "optimizer": chosen,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_train_epoch_start(self) -> None:
+        """Give whatever draws from the global generator (dropout) the address of this epoch."""
+        self.epoch_log = {}
+        torch.manual_seed(address(self.config.seed, "epoch", self.trainer.current_epoch))
+
+    def training_step(self, batch: Collated, index: int) -> Tensor:
+        """Loss of one batch. Raises TrainingError when it is no longer finite."""
+        self.last_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        loss = self._step(batch, "train")
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} at epoch {self.trainer.current_epoch}, step {index}; "
+                "what was saved before it is kept. Lower training.optimiser.lr "
+                f"(it is {self.config.training.optimiser.lr:g}) or set gradient_clip"
+            )
+        return loss
+
+    def validation_step(self, batch: Collated, index: int) -> None:
+        """Log loss and overlap of one validation batch."""
+        self._step(batch, "val")
+
+    def _step(self, batch: Collated, stage: str) -> Tensor:
+        images, masks, _ = batch
+        logits = self.network(images.to(memory_format=self._format))
+        loss: Tensor = self.loss(logits, masks)
+        iou = overlap(logits.detach(), masks, self.config.evaluation.threshold)
+        self.epoch_log.setdefault(f"{stage}_iou", []).append(iou)
+        # Weighted by images, so that a last small batch does not count as much as a full one.
+        self.epoch_log.setdefault(f"{stage}_loss", []).append(loss.detach().expand(len(images)))
+        return loss
+
+    def epoch_row(self) -> dict[str, float]:
+        """Means over the images of the epoch that ends: a row of ``metrics.csv``."""
+        means = {name: torch.cat(parts).mean().item() for name, parts in self.epoch_log.items()}
+        return {"epoch": self.trainer.current_epoch, "learning_rate": self.last_rate, **means}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen layer out of what is saved for resuming."""
+        state = portable_state(self.network)
+        checkpoint["state_dict"] = {f"network.{name}": value for name, value in state.items()}
+
+
+class ArchiveIO(CheckpointIO):
+    """Lightning's checkpoints through our own files: whole or absent, never unpickled."""
+
+    def save_checkpoint(
+        self, checkpoint_content: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write the checkpoint atomically."""
+        checkpoint.save(checkpoint_content, path)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint on the CPU, as tensors and plain values only."""
+        return checkpoint.read(path)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a checkpoint."""
+        path.unlink(missing_ok=True)

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from llm4seg_probe.config import Config, load_config, to_yaml
+from llm4seg_probe.errors import ConfigError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def leaves(model: object) -> set[str]:
+    values = OmegaConf.to_container(OmegaConf.create(model.model_dump(mode="json")))  # type: ignore[attr-defined]
+
+    def walk(tree: dict, prefix: str) -> set[str]:
+        found: set[str] = set()
+        for key, value in tree.items():
+            name = f"{prefix}{key}"
+            found |= walk(value, f"{name}.") if isinstance(value, dict) else {name}
+        return found
+
+    return walk(values, "")  # type: ignore[arg-type]
+
+
+def test_a_written_configuration_is_complete_and_reads_back(tmp_path: Path) -> None:
+    config = Config(arm="transformer", seed=3)
+    path = written(tmp_path, to_yaml(config))
+    assert load_config(path) == config
+    text = path.read_text()
+    assert {name for name in leaves(config) if f"{name.split('.')[-1]}:" not in text} == set()
+
+
+def test_overrides_change_single_fields(tmp_path: Path) -> None:
+    path = written(tmp_path, "arm: cnn\ndata: {image_size: [64, 64]}\n")
+    config = load_config(path, ("seed=4", "training.optimiser.lr=0.1", "booster.layer=[3,4]"))
+    assert (config.arm, config.seed, config.training.optimiser.lr) == ("cnn", 4, 0.1)
+    assert config.booster.layers == (3, 4)
+    assert config.data.image_size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sede: 3", r"run.yaml: sede: unknown field 'sede'. Did you mean 'seed'\?"),
+        ("training: {epoch: 3}", r"training.epoch: unknown field 'epoch'. Did you mean 'epochs'\?"),
+        ("arm: lllm", r"arm: unknown value 'lllm'. Did you mean 'llm'\?"),
+        ("seed: -1", r"seed: Input should be greater than or equal to 0 \(it is -1\)"),
+        ("data: {image_size: [8, 8]}", r"image_size is \[8, 8\]: give 2 or 3 numbers"),
+        ("- a\n- b", "holds a list"),
+        ("a: [", "not a readable configuration"),
+        ("seed: !!python/object/apply:os.getcwd []", "not a readable configuration"),
+        ("seed: ${oc.env:HOME}", "seed: Input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as refused:
+        load_config(written(tmp_path, text))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_and_a_bad_override_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file: .*none.yaml"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="'seed' is not an override: write key=value"):
+        load_config(written(tmp_path, "arm: cnn"), ("seed",))
