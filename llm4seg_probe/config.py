@@ -43,12 +43,17 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which images, how they are split, and what is done to them before the network."""
 
-    name: str = Field("spine", description="an embedded data set, or the path of a folder")
+    name: str = Field(
+        "spine",
+        description="'spine', 'spine-volumes' (3D), 'phantoms-KIND' (or 'phantoms-KIND-3d'), or the "
+        "path of a folder",
+    )
     split: str = Field(
         "blocks",
         description="how train, val and test are drawn: 'blocks' (contiguous slices with a gap, the "
         "same people on both sides), 'cases' (by case), 'groups' (by group, stratified by "
-        "size of the foreground), or the path of a stored split",
+        "size of the foreground), 'reference' (as published: validation is test), the path of a "
+        "stored split, or of a published `_train.txt` list",
     )
     split_seed: int = Field(
         0, ge=0, description="seed of the split; the same for all arms and seeds"
@@ -65,9 +70,9 @@ class DataConfig(Section):
     )
     normalisation: Literal["modality", "imagenet", "reference"] = Field(
         "modality",
-        description="'modality': CT by a window of -200 to 800 HU, MR by its mean and SD, 8-bit images "
-        "by their mean and SD; 'imagenet': its channel statistics; 'reference': those, then divided by 255 once "
-        "more, with channels in BGR order, as the published code does",
+        description="'modality': CT by a window of -200 to 800 HU, MR by its mean and SD, 8-bit "
+        "images by their mean and SD; 'imagenet': its channel statistics; 'reference': those, then "
+        "divided by 255 once more, with channels in BGR order, as the published code does",
     )
     augmentation: Literal["none", "reference", "mild"] = Field(
         "reference",

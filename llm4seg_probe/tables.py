@@ -57,6 +57,7 @@ METRICS = Schema(
     {"epoch": "integer"},
     _numbers("learning_rate train_loss train_iou val_loss val_iou"),
 )
+CURVES = Schema("curves.csv", {"run": "text", **METRICS.keys}, METRICS.values)
 SCORES = Schema(
     "scores.csv",
     {**_RUN, "checkpoint": "text", "split": "text", **_IMAGE, "class": "text"},
@@ -119,7 +120,7 @@ CLAIMS = Schema(
     },
 )
 SCHEMAS = {
-    schema.name: schema for schema in (RUNS, METRICS, SCORES, RANK, MAPS, COMPARISON, CLAIMS)
+    schema.name: schema for schema in (RUNS, METRICS, CURVES, SCORES, RANK, MAPS, COMPARISON, CLAIMS)
 }
 
 

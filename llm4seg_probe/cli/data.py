@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from llm4seg_probe.cli.output import Json, emit_json, records, say
 
-COMMANDS: dict[str, Callable[..., None]] = {}
+
+def list_data(as_json: Json = False) -> None:
+    """Each data set with its source, licence and size, and whether it is here."""
+    from llm4seg_probe.data.catalogue import catalogue, catalogue_table
+
+    if as_json:
+        emit_json({"data": records(catalogue_table())})
+        return
+    for entry in catalogue():
+        say(f"{entry.name}: {entry.summary}")
+        say(f"  source:  {entry.source}")
+        say(f"  licence: {entry.licence}")
+        here = "here" if entry.here else f"not here yet: a download of {entry.download_mb:.0f} MB"
+        say(f"  {here}")
+        say(f"  {entry.note}\n")
+
+
+COMMANDS = {"list": list_data}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import glob
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm4seg_probe.errors import CheckpointError
+from llm4seg_probe.errors import CheckpointError, TableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +46,17 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of a table as plain values, missing ones as None."""
     values: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
     return values
+
+
+def pairs(conditions: list[str] | None) -> dict[str, str]:
+    """``column=value`` texts as a mapping. Raises TableError for one without ``=``."""
+    found = {}
+    for condition in conditions or ():
+        column, equals, value = condition.partition("=")
+        if not equals:
+            raise TableError(f"'{condition}' is not a condition: write column=value")
+        found[column] = value
+    return found
 
 
 def checkpoints(patterns: list[str]) -> list[Path]:

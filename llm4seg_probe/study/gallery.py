@@ -38,7 +38,7 @@ def write_gallery(galleries: Sequence[Arrays], out: Path) -> Path:
     """Write the merged gallery as ``maps.npz``."""
     target = out / "maps.npz"
     with atomically(target) as partial:
-        np.savez_compressed(partial, **merged(galleries))
+        np.savez_compressed(partial, allow_pickle=False, **merged(galleries))
     return target
 
 

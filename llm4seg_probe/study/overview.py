@@ -41,7 +41,7 @@ def overview(kind: Kind) -> dict[str, str]:
 def _claims() -> dict[str, str]:
     from llm4seg_probe.study.analysis import analyses_folder, load_analysis
 
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(analyses_folder().glob("*.yaml")):
         for claim in load_analysis(path).claims:
             found.setdefault(claim.id, f"{claim.statement} ({path.name})")

@@ -38,6 +38,7 @@ def _is_probed(path: Path, probes: Probes) -> bool:
 
 
 def _probe(planned: PlannedRun, probes: Probes) -> None:
+    from llm4seg_probe.models.network import build_network
     from llm4seg_probe.probing.maps import maps_table
     from llm4seg_probe.probing.rank import rank_table
     from llm4seg_probe.training.compute import computing
@@ -45,8 +46,11 @@ def _probe(planned: PlannedRun, probes: Probes) -> None:
 
     run = load(planned.checkpoint)
     with computing(run.config.compute):
-        rank = rank_table(run, run.batches(), sites=probes.sites)
-        maps, arrays = maps_table(run, run.batches(), sites=probes.sites, gallery=probes.gallery)
+        untrained = build_network(run.config).eval()
+        rank = rank_table(run, run.batches(), probes.sites, untrained=untrained)
+        maps, arrays = maps_table(
+            run, run.batches(), probes.sites, untrained=untrained, gallery=probes.gallery
+        )
     tables.write_table(rank, planned.path / tables.RANK.name, tables.RANK)
     tables.write_table(maps, planned.path / tables.MAPS.name, tables.MAPS)
     write_gallery([arrays], planned.path)

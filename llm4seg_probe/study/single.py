@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from llm4seg_probe import progress, tables
-from llm4seg_probe.errors import TableError, unknown
+from llm4seg_probe.errors import TableError
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,8 @@ def map_runs(
     )
 
 
-def compare_table(
-    path: Path, out: Path, *, where: tuple[str, ...] = (), **options: Any
-) -> tuple[pd.DataFrame, Path]:
-    """Compare the arms of any tidy CSV, after keeping the rows that ``column=value`` name."""
+def compare_table(path: Path, out: Path, **options: Any) -> tuple[pd.DataFrame, Path]:
+    """Compare the arms of any tidy CSV; options are those of ``lp.compare``."""
     from llm4seg_probe.statistics.compare import compare
 
     try:
@@ -126,15 +124,6 @@ def compare_table(
         raise TableError(f"no such table: {path}") from error
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise TableError(f"{path} is not a readable CSV table: {error}") from error
-    for condition in where:
-        column, _, value = condition.partition("=")
-        if column not in table.columns:
-            raise TableError(f"{path}: {unknown('column', column, table.columns)}")
-        kept = table[table[column].astype(str) == value]
-        if kept.empty:
-            levels = ", ".join(sorted(table[column].astype(str).unique())[:10])
-            raise TableError(f"{path}: no row has {column}={value}; there are {levels}")
-        table = kept
     rows = compare(table, **options)
     target = out / tables.COMPARISON.name
     tables.write_table(rows, target, tables.COMPARISON)

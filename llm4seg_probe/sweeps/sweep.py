@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from omegaconf import OmegaConf
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from llm4seg_probe.config import Config, Section, validated
 from llm4seg_probe.errors import ConfigError, unknown
 
 SizeName = Literal["quick", "small", "paper"]
+Levels = Annotated[tuple[Any, ...], Field(min_length=1)]
 
 
 class Size(Section):
     """One scale of a sweep: what it changes in the factors and in the base configuration."""
 
-    factors: dict[str, tuple[Any, ...]] = Field({}, description="levels to use instead")
+    factors: dict[str, Levels] = Field({}, description="levels to use instead")
     base: dict[str, Any] = Field({}, description="fields to change in the base")
 
 
@@ -26,15 +27,8 @@ class Sweep(Section):
 
     name: str
     base: dict[str, Any] = Field({}, description="configuration shared by all runs")
-    factors: dict[str, tuple[Any, ...]] = Field(description="config field → its levels")
+    factors: dict[str, Levels] = Field(description="config field → its levels")
     sizes: dict[SizeName, Size] = Field({}, description="scales, defined once for all")
-
-    @model_validator(mode="after")
-    def _levels(self) -> Self:
-        empty = [name for name, levels in self.factors.items() if not levels]
-        if empty:
-            raise ValueError(f"factor {empty[0]} has no levels")
-        return self
 
     def at(self, size: SizeName) -> Self:
         """The sweep at one of its sizes. Raises ConfigError if the file does not define it."""

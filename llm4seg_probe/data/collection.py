@@ -1,0 +1,142 @@
+"""A data set as opened: which images there are, whose they are, and how one is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from llm4seg_probe.data import formats
+from llm4seg_probe.errors import DataError, unknown
+from llm4seg_probe.storage import sha256_of_file
+
+FOREGROUND = "foreground"
+"""The class that stands for all labels of a mask together."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set, with its mask."""
+
+    image: str
+    """Unique name, the ``image`` of all tables."""
+    group: str
+    """Patient or case, the ``group`` of all tables."""
+    modality: str
+    """``ct`` (Hounsfield units), ``mr``, ``photo`` (8-bit), or ``unknown``."""
+    image_file: Path
+    mask_files: tuple[Path, ...]
+    """One file with all labels, or one binary file per class."""
+    slice: int | None = None
+    """Index of an axial slice, from the feet up, when the sample is a slice of a volume."""
+    spacing: tuple[float, ...] | None = None
+    """Millimetres per axis of the image, where the file itself does not tell."""
+    slice_spacing: float | None = None
+    """Millimetres from one slice of the volume to the next."""
+    together: str = ""
+    """Groups that share this text are never parted by a split: perhaps the same person."""
+
+    @property
+    def unit(self) -> str:
+        """What a split must not part: ``together`` where given, else the group."""
+        return self.together or self.group
+
+
+@dataclass(frozen=True, eq=False)
+class RawImage:
+    """Pixels as they are on disk, in their own grid.
+
+    Axes follow the usual display: rows from anterior to posterior, columns from the patient's
+    right to left, slices from the feet up.
+    """
+
+    image: np.ndarray
+    """(C, H, W) or (C, D, H, W) float32: HU, raw MR signal, or 0-255 for ``photo``."""
+    mask: np.ndarray
+    """(K, H, W) or (K, D, H, W) bool, the K classes without background."""
+    spacing: tuple[float, ...] | None
+    """Millimetres per axis, in the order of the axes; None when unknown."""
+    modality: str
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """A data set as opened. Samples stand in the order of their names or of ``samples.csv``."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    """Names of the mask's channels, background left out."""
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """Value of each class in the mask files; empty: binary masks, or 1, 2, … in class order."""
+    licence: str = ""
+    source: str = ""
+    note: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, groups and the bytes of every file, as hexadecimal text."""
+        return fingerprint_of(self.samples)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Sample]:
+        return {sample.image: sample for sample in self.samples}
+
+    def sample(self, image: str) -> Sample:
+        """The sample of that name; raises DataError with the nearest names."""
+        if image not in self._by_name:
+            raise DataError(f"{self.name}: {unknown('image', image, list(self._by_name)[:20])}")
+        return self._by_name[image]
+
+    def read(self, sample: Sample) -> RawImage:
+        """Image and mask of a sample; raises DataError that names the file."""
+        image, spacing = formats.read_image(sample.image_file, sample.slice)
+        mask = self._read_mask(sample)
+        if mask.shape[1:] != image.shape[1:]:
+            raise DataError(
+                f"{sample.mask_files[0]}: the mask is {_size(mask.shape[1:])}, "
+                f"its image {sample.image_file.name} is {_size(image.shape[1:])}"
+            )
+        return RawImage(image, mask, sample.spacing or spacing, sample.modality)
+
+    def _read_mask(self, sample: Sample) -> np.ndarray:
+        if len(sample.mask_files) > 1:
+            planes = [formats.read_binary(path, sample.slice) for path in sample.mask_files]
+            if len({plane.shape for plane in planes}) > 1:
+                raise DataError(f"{sample.image}: its masks of the classes differ in size")
+            return np.stack(planes)
+        path = sample.mask_files[0]
+        if not self.labels and len(self.classes) == 1:
+            return formats.read_binary(path, sample.slice)[None]
+        labels = formats.read_labels(path, sample.slice)
+        values = dict(self.labels) or {name: i + 1 for i, name in enumerate(self.classes)}
+        if self.classes == (FOREGROUND,) and FOREGROUND not in values:
+            return (labels > 0)[None]
+        if not self.labels and labels.max(initial=0) > len(self.classes):
+            raise DataError(
+                f"{path}: holds the label {labels.max()}, but only {len(self.classes)} classes are "
+                f"named ({', '.join(self.classes)})"
+            )
+        return np.stack([labels == values[name] for name in self.classes])
+
+
+def fingerprint_of(samples: tuple[Sample, ...]) -> str:
+    """SHA-256 over names, groups, slices and file contents; where the files lie does not count."""
+    total = hashlib.sha256()
+    contents: dict[Path, str] = {}
+    for sample in samples:
+        for path in (sample.image_file, *sample.mask_files):
+            if path not in contents:
+                contents[path] = sha256_of_file(path)
+        parts = [sample.image, sample.group, sample.modality, str(sample.slice)]
+        parts += [contents[path] for path in (sample.image_file, *sample.mask_files)]
+        total.update("\x1f".join(parts).encode() + b"\n")
+    return total.hexdigest()
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in shape)

@@ -1,0 +1,200 @@
+"""Who trains, who chooses and who is reported on: stored, fingerprinted, and checked for leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from llm4seg_probe.config import DataConfig
+from llm4seg_probe.data.collection import Collection
+from llm4seg_probe.data.splitting import KINDS
+from llm4seg_probe.errors import DataError, unknown
+from llm4seg_probe.storage import write_json
+
+SIDES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of the images on each side, and what must be said about them in every report."""
+
+    name: str
+    """How it was drawn: a name of ``KINDS``, or that of the stored file."""
+    dataset: str
+    dataset_fingerprint: str
+    seed: int
+    within_case: bool
+    """The same people are on both sides: scores say nothing about new people."""
+    validation_is_test: bool
+    """The best epoch is chosen on the images that are reported on: scores flatter."""
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything the split says, as hexadecimal text."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences that every report on this split repeats."""
+        said = []
+        if self.within_case:
+            said.append("The same people are in training and test (within_case: true).")
+        if self.validation_is_test:
+            said.append("Validation is test: the reported images also chose the epoch.")
+        return tuple(said)
+
+    def side(self, name: str) -> tuple[str, ...]:
+        """Image names of ``train``, ``val`` or ``test``."""
+        if name not in SIDES:
+            raise DataError(unknown("split side", name, SIDES))
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON or a checkpoint, the fingerprint with them."""
+        return {**asdict(self), "fingerprint": self.fingerprint}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Split:
+        """The split from what :meth:`to_dict` gave; raises DataError when it was changed."""
+        fields = {name: value for name, value in values.items() if name != "fingerprint"}
+        split = cls(**{**fields, **{side: tuple(values[side]) for side in SIDES}})
+        if values["fingerprint"] != split.fingerprint:
+            raise DataError("the split was changed since it was stored (its fingerprint differs)")
+        return split
+
+    def save(self, path: Path) -> None:
+        """Write the split as JSON, its fingerprint with it."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """Read a stored split; raises DataError when it is none or was changed by hand."""
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise DataError(f"no such split: {path}. {_kinds()}") from error
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise DataError(f"{path}: not a stored split ({error})") from error
+
+
+def split_of(collection: Collection, data: DataConfig) -> Split:
+    """The split that a configuration asks for, drawn or read, and checked against the data.
+
+    Raises DataError: an unknown kind, a side without images, a group on two sides, or a stored
+    split of another data set.
+    """
+    if data.split in KINDS:
+        split = _drawn(collection, data)
+    elif data.split.endswith(".json"):
+        split = Split.load(Path(data.split))
+        _same_data(split, collection, data.split)
+    elif data.split.endswith("_train.txt"):
+        split = from_lists(collection, Path(data.split))
+    else:
+        raise DataError(
+            f"data.split: {unknown('split', data.split, KINDS)}, or the path of a stored split "
+            "(.json) or of a list (…_train.txt)"
+        )
+    check(split, collection)
+    return split
+
+
+def from_lists(collection: Collection, train_list: Path) -> Split:
+    """The split of the reference implementation's lists, one image name a line.
+
+    ``NAME_train.txt`` stands beside ``NAME_val.txt``, and validation is test. ``within_case`` is
+    whether a group really is on both sides.
+    """
+    train = _names_in(train_list)
+    val = _names_in(train_list.with_name(train_list.name.replace("_train.txt", "_val.txt")))
+    return Split(
+        name=train_list.stem,
+        dataset=collection.name,
+        dataset_fingerprint=collection.fingerprint,
+        seed=0,
+        within_case=bool(_units(collection, train) & _units(collection, val)),
+        validation_is_test=True,
+        train=train,
+        val=val,
+        test=val,
+    )
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable list of images ({error})") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _drawn(collection: Collection, data: DataConfig) -> Split:
+    kind = KINDS[data.split]
+    return Split(
+        name=data.split,
+        dataset=collection.name,
+        dataset_fingerprint=collection.fingerprint,
+        seed=data.split_seed,
+        within_case=kind.within_case,
+        validation_is_test=kind.validation_is_test,
+        **kind.draw(collection, data.split_seed),
+    )
+
+
+def check(split: Split, collection: Collection) -> None:
+    """Raise DataError where training on the split would be wrong.
+
+    That is: an empty side, a name that the data set does not have, an image on two sides, or a
+    group on two sides although ``within_case`` is false.
+    """
+    sides = {name: split.side(name) for name in SIDES}
+    for name, images in sides.items():
+        if not images:
+            raise DataError(
+                f"split '{split.name}' of {split.dataset}: no images in {name} "
+                f"({', '.join(f'{side} {len(found)}' for side, found in sides.items())}). "
+                "Use another split or more data"
+            )
+        for image in images:
+            collection.sample(image)
+    pairs = [("train", "val"), ("train", "test")]
+    pairs += [] if split.validation_is_test else [("val", "test")]
+    for a, b in pairs:
+        shared = sorted(set(sides[a]) & set(sides[b]))
+        if shared:
+            raise DataError(f"split '{split.name}': image '{shared[0]}' is in {a} and in {b}")
+        if split.within_case:
+            continue
+        common = sorted(_units(collection, sides[a]) & _units(collection, sides[b]))
+        if common:
+            raise DataError(
+                f"split '{split.name}': group '{common[0]}' is in {a} and in {b}, which would "
+                "leak. Split by group, or declare within_case: true in a stored split"
+            )
+
+
+def _units(collection: Collection, images: tuple[str, ...]) -> set[str]:
+    return {collection.sample(image).unit for image in images}
+
+
+def _same_data(split: Split, collection: Collection, path: str) -> None:
+    if split.dataset_fingerprint != collection.fingerprint:
+        raise DataError(
+            f"{path}: is a split of {split.dataset} "
+            f"({split.dataset_fingerprint[:12]}…), not of {collection.name} as it is here "
+            f"({collection.fingerprint[:12]}…)"
+        )
+
+
+def _kinds() -> str:
+    return f"Give the path of a stored split, or one of: {', '.join(KINDS)}"

@@ -1,0 +1,170 @@
+"""Ways to draw a split. Each is a pure function of the collection and a seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict, TypeVar
+
+import numpy as np
+
+from llm4seg_probe import progress
+from llm4seg_probe.data.collection import Collection, Sample
+from llm4seg_probe.errors import DataError
+from llm4seg_probe.randomness import address
+
+TRAIN_SHARE, VAL_SHARE = 0.6, 0.2
+REFERENCE_TRAIN_SHARE = 0.7
+GAP_MM = 6.0
+"""What is left out between two blocks of one case, in millimetres along the body."""
+GAP_SLICES = 2
+"""The same where the distance between slices is unknown."""
+SIZE_CLASSES = 4
+"""How many classes of foreground size ``groups`` balances."""
+
+T = TypeVar("T")
+
+
+class Parts(TypedDict):
+    """Image names of each side."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to draw a split, and what it implies."""
+
+    summary: str
+    draw: Callable[[Collection, int], Parts]
+    within_case: bool = False
+    validation_is_test: bool = False
+
+
+def blocks(collection: Collection, seed: int) -> Parts:
+    """Contiguous blocks of slices of every case, in random order, with a gap between them.
+
+    60 % of a case's slices train, 20 % validate, 20 % test, after leaving out at least
+    ``GAP_MM`` between blocks. Raises DataError for samples that are not slices, and for a case
+    with too few of them.
+    """
+    cases: dict[str, list[Sample]] = {}
+    for sample in collection.samples:
+        cases.setdefault(sample.group, []).append(sample)
+    parts = Parts(train=(), val=(), test=())
+    for case, samples in cases.items():
+        if any(sample.slice is None for sample in samples):
+            raise DataError(
+                f"{collection.name}: split 'blocks' is for slices of volumes; '{case}' is not. "
+                "Use 'groups' or 'cases'"
+            )
+        slices = sorted(samples, key=lambda sample: sample.slice or 0)
+        for side, images in _case_blocks(case, slices, seed).items():
+            parts[side] += images  # type: ignore[literal-required]
+    return parts
+
+
+def _case_blocks(case: str, slices: list[Sample], seed: int) -> dict[str, tuple[str, ...]]:
+    mm = slices[0].slice_spacing
+    gap = max(1, math.ceil(GAP_MM / mm)) if mm else GAP_SLICES
+    usable = len(slices) - 2 * gap
+    val = max(1, round(usable * VAL_SHARE))
+    if usable < 3:
+        raise DataError(
+            f"case '{case}' has {len(slices)} slices: too few for three blocks with gaps of {gap}. "
+            "Use split 'cases'"
+        )
+    lengths = {"train": usable - 2 * val, "val": val, "test": val}
+    found = {}
+    position = 0
+    for side in _shuffled(list(lengths), seed, "blocks", case):
+        found[side] = tuple(part.image for part in slices[position : position + lengths[side]])
+        position += lengths[side] + gap
+    return found
+
+
+def cases(collection: Collection, seed: int) -> Parts:
+    """Whole cases on one side: a fifth of them tests, a fifth validates, at least one each."""
+    units = _shuffled(_units(collection), seed, "cases")
+    if len(units) < 3:
+        raise DataError(
+            f"{collection.name} has {len(units)} cases that may be parted; split 'cases' needs 3"
+        )
+    held = max(1, round(len(units) * VAL_SHARE))
+    sides = {"test": units[:held], "val": units[held : 2 * held], "train": units[2 * held :]}
+    return _by_unit(collection, {unit: side for side, those in sides.items() for unit in those})
+
+
+def groups(collection: Collection, seed: int) -> Parts:
+    """Random by group, stratified by the size of the foreground.
+
+    Groups are ordered by their mean share of foreground and cut into ``SIZE_CLASSES`` classes;
+    each class is shuffled, and sides are dealt along the classes 60 : 20 : 20.
+    """
+    units = _units(collection)
+    if len(units) < 3:
+        raise DataError(f"{collection.name} has {len(units)} groups; split 'groups' needs 3")
+    share = _foreground(collection)
+    ordered = sorted(units, key=lambda unit: (share[unit], unit))
+    dealt: list[str] = []
+    for number, stratum in enumerate(
+        np.array_split(np.array(ordered), min(SIZE_CLASSES, len(units)))
+    ):
+        dealt += _shuffled([str(unit) for unit in stratum], seed, "groups", number)
+    pattern: tuple[str, ...] = ("train", "val", "train", "test", "train")
+    if len(dealt) < len(pattern):
+        pattern = ("train", "val", "test", "train")[: len(dealt)]
+    offset = address(seed, "split", "groups", "offset") % len(pattern)
+    sides = {unit: pattern[(i + offset) % len(pattern)] for i, unit in enumerate(dealt)}
+    return _by_unit(collection, sides)
+
+
+def reference(collection: Collection, seed: int) -> Parts:
+    """As published: 70 : 30 at random by image, whoever it is of; validation is the test set."""
+    names = _shuffled([sample.image for sample in collection.samples], seed, "reference")
+    train = round(len(names) * REFERENCE_TRAIN_SHARE)
+    order = {sample.image: i for i, sample in enumerate(collection.samples)}
+    held = tuple(sorted(names[train:], key=order.__getitem__))
+    return Parts(train=tuple(sorted(names[:train], key=order.__getitem__)), val=held, test=held)
+
+
+KINDS: dict[str, Kind] = {
+    "blocks": Kind("contiguous slices with a gap, the same people", blocks, within_case=True),
+    "cases": Kind("whole cases", cases),
+    "groups": Kind("by group, stratified by size of the foreground", groups),
+    "reference": Kind(
+        "70/30 by image, validation is test, as published",
+        reference,
+        within_case=True,
+        validation_is_test=True,
+    ),
+}
+
+
+def _units(collection: Collection) -> list[str]:
+    return sorted({sample.unit for sample in collection.samples})
+
+
+def _by_unit(collection: Collection, side_of: dict[str, str]) -> Parts:
+    chosen = {
+        side: tuple(s.image for s in collection.samples if side_of[s.unit] == side)
+        for side in ("train", "val", "test")
+    }
+    return Parts(train=chosen["train"], val=chosen["val"], test=chosen["test"])
+
+
+def _foreground(collection: Collection) -> dict[str, float]:
+    """Mean share of foreground of each unit's images."""
+    shares: dict[str, list[float]] = {}
+    for sample in progress.track(collection.samples, "Measuring the foreground"):
+        mask = collection.read(sample).mask
+        shares.setdefault(sample.unit, []).append(float(mask.any(axis=0).mean()))
+    return {unit: sum(found) / len(found) for unit, found in shares.items()}
+
+
+def _shuffled(items: Sequence[T], seed: int, *use: int | str) -> list[T]:
+    order = np.random.default_rng(address(seed, "split", *use)).permutation(len(items))
+    return [items[i] for i in order]

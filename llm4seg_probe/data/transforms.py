@@ -1,0 +1,130 @@
+"""From pixels on disk to what the network sees: intensities, channels, size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from llm4seg_probe.config import DataConfig
+from llm4seg_probe.data.collection import RawImage
+from llm4seg_probe.errors import DataError
+
+CT_WINDOW = (-200.0, 800.0)
+"""Hounsfield units that become -1 and 1 (``modality``), or 0 and 255 (``imagenet``)."""
+MR_RANGE = (0.5, 99.5)
+"""Percentiles of an MR image that become 0 and 255 (``imagenet`` and ``reference``)."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_SD = (0.229, 0.224, 0.225)
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey image (ITU-R BT.601)."""
+
+
+class Preprocess:
+    """What stands between an image on disk and the network; deterministic, and picklable."""
+
+    def __init__(self, data_config: DataConfig) -> None:
+        self.config = data_config
+
+    def __call__(self, raw: RawImage) -> Tensor:
+        """Image (C, *image_size) as float32: channels, intensities, then bilinear resizing.
+
+        Raises DataError for a volume where image_size has two numbers (or the reverse), for a
+        number of channels other than 1 and 3, and for intensities of an unknown modality.
+        """
+        self._check_axes(raw)
+        pixels = to_channels(torch.from_numpy(raw.image), self.config.channels)
+        pixels = NORMALISATIONS[self.config.normalisation](pixels, raw.modality)
+        mode = "bilinear" if len(self.config.image_size) == 2 else "trilinear"
+        return self._resized(pixels, mode)
+
+    def mask(self, raw: RawImage) -> Tensor:
+        """Mask (K, *image_size) as float32, 0 or 1, resized to the nearest pixel."""
+        self._check_axes(raw)
+        return self._resized(torch.from_numpy(raw.mask.astype(np.float32)), "nearest-exact")
+
+    def _resized(self, pixels: Tensor, mode: str) -> Tensor:
+        if tuple(pixels.shape[1:]) == tuple(self.config.image_size):
+            return pixels.contiguous()
+        return interpolate(pixels[None], self.config.image_size, mode=mode)[0]
+
+    def _check_axes(self, raw: RawImage) -> None:
+        found, wanted = raw.image.ndim - 1, len(self.config.image_size)
+        if found != wanted:
+            raise DataError(
+                f"the image has {found} axes {list(raw.image.shape[1:])}, but data.image_size "
+                f"is {list(self.config.image_size)}: give {found} numbers"
+            )
+
+
+def to_channels(pixels: Tensor, channels: int) -> Tensor:
+    """Grey (1, ...) to three equal channels, or colour (3, ...) to luminance, where asked."""
+    found = pixels.shape[0]
+    if found == channels:
+        return pixels
+    if found == 1:
+        return pixels.expand(channels, *pixels.shape[1:])
+    if found == 3 and channels == 1:
+        return torch.einsum("c,c...->...", torch.tensor(LUMINANCE), pixels)[None]
+    raise DataError(f"the image has {found} channels; 1 and 3 can be made {channels}")
+
+
+def by_modality(pixels: Tensor, modality: str) -> Tensor:
+    """CT: the window to [-1, 1], clipped. MR and photographs: mean 0, SD 1 over the image.
+
+    A constant image becomes zero.
+    """
+    if modality == "ct":
+        low, high = CT_WINDOW
+        return ((pixels - low) / (high - low) * 2 - 1).clamp(-1, 1)
+    _known(modality)
+    centred = pixels - pixels.mean()
+    deviation = centred.square().mean().sqrt()
+    return centred / deviation if deviation > 0 else torch.zeros_like(pixels)
+
+
+def imagenet(pixels: Tensor, modality: str) -> Tensor:
+    """ImageNet's channel statistics, applied to intensities of 0 to 255 in RGB order.
+
+    A one-channel image takes the mean of the three channels' statistics.
+    """
+    mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_SD)
+    if pixels.shape[0] == 1:
+        mean, deviation = mean.mean()[None], deviation.mean()[None]
+    shape = (-1, *[1] * (pixels.ndim - 1))
+    return (to_255(pixels, modality) / 255 - mean.view(shape)) / deviation.view(shape)
+
+
+def reference(pixels: Tensor, modality: str) -> Tensor:
+    """As published: channels in BGR order against RGB statistics, then divided by 255 once more."""
+    return imagenet(pixels.flip(0), modality) / 255
+
+
+def to_255(pixels: Tensor, modality: str) -> Tensor:
+    """Intensities on a scale of 0 to 255: CT by its window, MR by percentiles, 8-bit as it is."""
+    if modality == "photo":
+        return pixels
+    if modality == "ct":
+        low, high = CT_WINDOW
+    else:
+        _known(modality)
+        low, high = (float(np.percentile(pixels.numpy(), share)) for share in MR_RANGE)
+    return ((pixels - low) / max(high - low, 1e-6)).clamp(0, 1) * 255
+
+
+NORMALISATIONS: dict[str, Callable[[Tensor, str], Tensor]] = {
+    "modality": by_modality,
+    "imagenet": imagenet,
+    "reference": reference,
+}
+
+
+def _known(modality: str) -> None:
+    if modality == "unknown":
+        raise DataError(
+            "the modality is not stated. Write it as 'modality' (ct, mr or photo) in "
+            "dataset.json or in a column of samples.csv"
+        )

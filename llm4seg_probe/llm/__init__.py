@@ -1,0 +1,1 @@
+"""Where a decoder layer comes from, and the control layers that stand in its place."""

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: rank, activation maps, attention, similarity, segmentation scores."""

@@ -1,0 +1,1 @@
+"""Backbones, the booster, and putting one into the other."""

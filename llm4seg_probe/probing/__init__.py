@@ -1,0 +1,1 @@
+"""Reading what happens inside a network, and the tables that come of it."""

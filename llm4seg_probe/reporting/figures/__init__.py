@@ -1,0 +1,1 @@
+"""One module per figure, each with ``figure(table, …) -> Figure``; nothing is computed here."""

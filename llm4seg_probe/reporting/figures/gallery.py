@@ -1,0 +1,97 @@
+"""Activation maps of some images by arm, before and after the layer, with the mask's outline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llm4seg_probe.reporting import labels
+from llm4seg_probe.reporting.results import MapArrays
+from llm4seg_probe.reporting.style import CENTIMETRE, PAGE, arm_style, in_order, paper_style
+from llm4seg_probe.reporting.summaries import spread_out
+
+COLOURS = "magma"
+"""Colour map of activation: dark is the least, bright the most of one map."""
+OUTLINE = "#35D0E0"
+SITES = ("before", "after")
+_LABELS, _HEAD, _GAP, _BLOCK_GAP = (size * CENTIMETRE for size in (2.4, 0.45, 0.06, 0.25))
+
+
+def figure(
+    arrays: MapArrays, seed: int, images: Sequence[int] | None = None, *, width: float = PAGE
+) -> Figure:
+    """Draw ``maps.npz``: arms as rows, for each image a column before and a column after.
+
+    images: their places in the arrays; four evenly spaced ones unless given. The first row is
+    the image alone and with the outline. Each map is scaled to its own range, as in the table.
+    """
+    chosen = spread_out(len(arrays.image_names), 4) if images is None else list(images)
+    arms = in_order(arrays.map_arm[arrays.map_seed == seed])
+    blocks = len(chosen)
+    cell = (width - _LABELS - blocks * _GAP - (blocks - 1) * _BLOCK_GAP) / (2 * blocks)
+    height = 2 * _HEAD + cell + len(arms) * (cell + _GAP)
+    with paper_style():
+        drawing = Figure(figsize=(width, height))
+
+        def place(line: int, block: int, step: int) -> Axes:
+            left = _LABELS + block * (2 * cell + _GAP + _BLOCK_GAP) + step * (cell + _GAP)
+            down = _HEAD + cell + (_HEAD + (line - 1) * (cell + _GAP) + cell if line else 0)
+            box = (left / width, 1 - down / height, cell / width, cell / height)
+            axes = drawing.add_axes(box)
+            axes.set_axis_off()
+            return axes
+
+        for block, image in enumerate(chosen):
+            _draw_image(place(0, block, 0), arrays, image, outline=False)
+            _draw_image(place(0, block, 1), arrays, image, outline=True)
+            for line, arm in enumerate(arms, start=1):
+                for step, site in enumerate(SITES):
+                    axes = place(line, block, step)
+                    _draw_map(axes, arrays, arrays.map_place(arm, seed, site), image)
+                    if line == 1:
+                        axes.set_title(site, fontweight="normal", pad=2)
+                    if block == step == 0:
+                        _label_row(axes, arm_style(arm).label)
+    return drawing
+
+
+def _draw_image(axes: Axes, arrays: MapArrays, image: int, *, outline: bool) -> None:
+    axes.imshow(arrays.images[image], cmap="gray", vmin=0, vmax=255, interpolation="none")
+    if outline:
+        _draw_outline(axes, arrays.masks[image])
+    else:
+        axes.set_title(
+            labels.shorten(str(arrays.image_names[image]), 26),
+            loc="left",
+            pad=2,
+            fontweight="normal",
+            parse_math=False,
+        )
+
+
+def _draw_map(axes: Axes, arrays: MapArrays, place: int | None, image: int) -> None:
+    if place is None:
+        return
+    height, width = arrays.masks[image].shape
+    axes.imshow(
+        arrays.maps[place, image],
+        cmap=COLOURS,
+        vmin=0,
+        vmax=1,
+        interpolation="bilinear",
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        aspect="auto",
+    )
+    _draw_outline(axes, arrays.masks[image])
+
+
+def _draw_outline(axes: Axes, mask: np.ndarray) -> None:
+    if mask.any() and not mask.all():
+        axes.contour(mask > 0, levels=[0.5], colors=OUTLINE, linewidths=0.7)
+
+
+def _label_row(axes: Axes, text: str) -> None:
+    axes.annotate(text, (-0.08, 0.5), xycoords="axes fraction", ha="right", va="center")

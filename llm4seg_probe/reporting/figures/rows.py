@@ -1,0 +1,48 @@
+"""What the figures share: arms or conditions as rows, first on top, and null bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from llm4seg_probe.reporting import labels
+from llm4seg_probe.reporting.style import BAND, CENTIMETRE, COLUMN, MUTED
+
+_NULL_STYLES: tuple[dict[str, object], ...] = (
+    {"facecolor": BAND, "edgecolor": "none", "linewidth": 0},
+    {"facecolor": "none", "edgecolor": MUTED, "linewidth": 0.6, "linestyle": (0, (3, 1.5))},
+    {"facecolor": "none", "edgecolor": MUTED, "linewidth": 0.6, "linestyle": "solid"},
+    {"facecolor": "none", "edgecolor": MUTED, "linewidth": 0.8, "linestyle": (0, (1, 1))},
+)
+
+
+def tall_figure(rows: float, *, row_height: float = 0.72, extra: float = 1.4) -> Figure:
+    """Figure of a column's width that grows with its rows (heights in centimetres)."""
+    height = (rows * row_height + extra) * CENTIMETRE
+    return Figure(figsize=(COLUMN, height), layout="constrained")
+
+
+def arm_axis(axes: Axes, names: Sequence[str]) -> None:
+    """Label the rows 0, 1, … from top to bottom; no spine or ticks beside them."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def null_band(
+    axes: Axes, style: int, low: float, high: float, middle: float, height: float
+) -> None:
+    """Draw what a measure is where nothing was learned, from ``low`` to ``high``, in one row."""
+    axes.barh(middle, high - low, left=low, height=height, zorder=1.5, **_NULL_STYLES[style % 4])  # type: ignore[arg-type]
+
+
+def null_handles(names: Sequence[str]) -> list[Patch]:
+    """Legend entries of the null bands, in the order of their styles."""
+    return [
+        Patch(label=labels.null(name), **_NULL_STYLES[place % 4])  # type: ignore[arg-type]
+        for place, name in enumerate(names)
+    ]

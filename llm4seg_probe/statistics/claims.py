@@ -1,0 +1,185 @@
+"""Claims as an analysis file writes them, and what the tables say about each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import pandas as pd
+from pydantic import Field, field_validator, model_validator
+
+from llm4seg_probe import tables
+from llm4seg_probe.config import Section
+from llm4seg_probe.errors import ConfigError, UserError, unknown
+from llm4seg_probe.statistics.assessing import assess
+from llm4seg_probe.statistics.conditions import parse
+from llm4seg_probe.statistics.judged import Judged, claim_row, comparison_rows
+from llm4seg_probe.statistics.resolving import NotThere, resolve, with_runs
+from llm4seg_probe.statistics.rules import Rules
+from llm4seg_probe.statistics.scales import is_lower_better
+from llm4seg_probe.statistics.verdicts import Kind
+
+_SCHEMAS = {"scores": tables.SCORES, "rank": tables.RANK, "maps": tables.MAPS}
+
+
+class ClaimedPair(Section):
+    """Two conditions of which the claim says that the first is better (or as good)."""
+
+    a: str = Field(description="the condition that the claim speaks for, such as llm@after")
+    b: str = Field(description="what it is compared with, such as llm@before")
+
+    @field_validator("a", "b")
+    @classmethod
+    def _is_a_condition(cls, text: str) -> str:
+        try:
+            return parse(text).text
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+
+class Claim(Section):
+    """A statement, the measurement that tests it, and the margin that counts."""
+
+    id: str = Field(min_length=1, description="short name, the key of claims.csv")
+    statement: str = Field(description="the claim in words")
+    table: Literal["scores", "rank", "maps"] = "scores"
+    score: str = Field("iou", description="value column of the table")
+    where: dict[str, str | int | float] = Field(
+        default_factory=dict,
+        description="column filters such as split: test; a condition's own come first",
+    )
+    average_over: tuple[str, ...] = Field(
+        ("class",), description="columns averaged over within an image, if the table has them"
+    )
+    kind: Kind = "superiority"
+    comparisons: tuple[ClaimedPair, ...] = Field(description="joined by and: the largest p decides")
+    margin: float = Field(gt=0, description="smallest difference that matters, in the score's unit")
+    family: str | None = Field(
+        None, description="claims with the same family share Holm's adjustment; null: its own"
+    )
+    lower_is_better: bool | None = Field(None, description="null: by the score's name")
+    in_advance: bool = Field(True, description="whether this was decided before looking")
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        schema = _SCHEMAS[self.table]
+        scores = [name for name, kind in schema.values.items() if kind != "text"]
+        if self.score not in scores:
+            raise ValueError(f"score: {unknown('score', self.score, scores)}")
+        if not self.comparisons:
+            raise ValueError("comparisons: name at least one, such as {a: llm, b: cnn}")
+        return self
+
+    def shares_family_with(self, other: Claim) -> bool:
+        """Whether the two are adjusted together; a claim without a family is its own."""
+        return self.family is not None and self.family == other.family
+
+    @property
+    def measure(self) -> str:
+        """What is measured, in words: score, table and filters."""
+        chosen = ", ".join(f"{name}={value or 'empty'}" for name, value in self.where.items())
+        return f"{self.score} of {self.table}.csv" + (f" where {chosen}" if chosen else "")
+
+    @property
+    def comparison(self) -> str:
+        """The comparisons in one line: > for a higher score, < for a lower."""
+        better = "<" if is_lower_better(self.score, self.lower_is_better) else ">"
+        sign = {
+            "superiority": better,
+            "non-inferiority": f"not worse ({better}) than",
+            "equivalence": "≈",
+        }[self.kind]
+        return " and ".join(f"{pair.a} {sign} {pair.b}" for pair in self.comparisons)
+
+
+def judge(
+    claims: Sequence[Claim],
+    found: Mapping[str, pd.DataFrame],
+    *,
+    alpha: float = 0.05,
+    bootstrap: int = 10_000,
+    bootstrap_seed: int = 0,
+    drop_unpaired: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare what each claim names and give verdicts: comparison.csv and claims.csv.
+
+    found: tables by name (``scores``, ``rank``, ``maps``; ``runs``, if conditions select by its
+    columns). Per-seed values are means over the images of a run. A claim of several comparisons
+    is as good as its weakest (:mod:`judged`). Holm within a family; claims that could not be run
+    still count in its size. A claim is ``not run``, with a ``reason``, where an arm or a table
+    is missing or has fewer than two seeds.
+
+    Raises ConfigError that names the claim for a column or value that does not exist, and
+    TableError for missing partners (``drop_unpaired`` leaves them out and notes it).
+    """
+    _refuse_doubled(claims)
+    joined = {
+        name: with_runs(table, found.get("runs"))
+        for name, table in found.items()
+        if name in _SCHEMAS
+    }
+    each: list[Judged] = []
+    for claim in claims:
+        rules = Rules(
+            claim.margin, alpha, claim.kind, is_lower_better(claim.score, claim.lower_is_better),
+            bootstrap, bootstrap_seed,
+        )  # fmt: skip
+        try:
+            each.append(_assessed(claim, joined.get(claim.table), rules, drop_unpaired))
+        except UserError as error:
+            raise type(error)(f"claim '{claim.id}': {error}") from error
+    families = [
+        [other for other in each if other is one or one.claim.shares_family_with(other.claim)]
+        for one in each
+    ]
+    rows = [comparison_rows(one, family) for one, family in zip(each, families, strict=True)]
+    verdicts = [claim_row(one, family) for one, family in zip(each, families, strict=True)]
+    return (
+        _frame([row for some in rows for row in some], tables.COMPARISON),
+        _frame(verdicts, tables.CLAIMS),
+    )
+
+
+def _assessed(
+    claim: Claim, table: pd.DataFrame | None, rules: Rules, drop_unpaired: bool
+) -> Judged:
+    """Each comparison of a claim by itself; those that cannot be made leave their reason."""
+    if table is None or table.empty:
+        return Judged(claim, (), f"there is no {claim.table}.csv")
+    pairs, reasons = [], []
+    for both in claim.comparisons:
+        try:
+            pair = resolve(
+                table, claim.score, (parse(both.a), parse(both.b)),
+                filters=claim.where, average_over=claim.average_over, drop_unpaired=drop_unpaired,
+            )  # fmt: skip
+        except NotThere as reason:
+            reasons.append(str(reason))
+            continue
+        pairs.append(pair)
+        if len(pair.values_a) < 2:
+            reasons.append(f"one seed of {both.a} and {both.b} cannot show this")
+    return Judged(claim, tuple(assess(pairs, rules)), "; ".join(dict.fromkeys(reasons)))
+
+
+def _refuse_doubled(claims: Sequence[Claim]) -> None:
+    ids: set[str] = set()
+    owner: dict[tuple[str, str, str], str] = {}
+    for claim in claims:
+        if claim.id in ids:
+            raise ConfigError(f"two claims have the id '{claim.id}'")
+        ids.add(claim.id)
+        for both in claim.comparisons:
+            key = (claim.score, both.a, both.b)
+            if key in owner:
+                raise ConfigError(
+                    f"claims '{owner[key]}' and '{claim.id}' both compare {claim.score} of "
+                    f"{both.a} and {both.b}: write what differs into the conditions, such as "
+                    f"{both.a}[part=foreground]"
+                )
+            owner[key] = claim.id
+
+
+def _frame(rows: list[dict[str, Any]], schema: tables.Schema) -> pd.DataFrame:
+    frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(schema.columns))
+    return tables.conform(frame, schema)

@@ -1,0 +1,121 @@
+"""From a claim's conditions to the numbers behind them: per-seed scores, on the same cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+
+import pandas as pd
+
+from llm4seg_probe.errors import ConfigError, TableError, unknown
+from llm4seg_probe.statistics import selecting
+from llm4seg_probe.statistics.conditions import Condition, Term
+from llm4seg_probe.statistics.pairing import Paired, measured, pair
+from llm4seg_probe.statistics.selecting import Columns
+
+NO_CASES = pd.MultiIndex.from_tuples([("", "")], names=["group", "case"])
+
+
+class NotThere(Exception):
+    """A condition that no run has been made for; the claim is then not run, which is no error."""
+
+
+def with_runs(table: pd.DataFrame, runs: pd.DataFrame | None) -> pd.DataFrame:
+    """The table with the columns of runs.csv that it lacks (layer, backbone …), joined on run."""
+    if runs is None or "run" not in table.columns:
+        return table
+    further = [name for name in runs.columns if name not in table.columns]
+    varying = [name for name in further if runs[name].nunique(dropna=False) > 1]
+    settings = [name for name in varying if name not in ("wall_seconds", "peak_memory_mb")]
+    return table.merge(runs[["run", *settings]], on="run", how="left", validate="many_to_one")
+
+
+def resolve(
+    table: pd.DataFrame,
+    score: str,
+    conditions: tuple[Condition, Condition],
+    *,
+    filters: Mapping[str, object],
+    average_over: Sequence[str],
+    drop_unpaired: bool = False,
+) -> Paired:
+    """Bring two conditions of a table onto the same seeds and cases.
+
+    Contrasts are taken run by run. Where their terms were measured on different cases (two data
+    sets, two splits), the means of the runs are contrasted, and there are no cases left.
+    Raises NotThere for an arm without runs, ConfigError for a filter that fits nothing,
+    TableError for missing partners.
+    """
+    terms = [term for condition in conditions for _, term in condition.terms]
+    missing = {term.arm for term in terms} - set(table["arm"].astype(str))
+    if missing:
+        there = ", ".join(table["arm"].astype(str).drop_duplicates())
+        raise NotThere(f"no runs of {', '.join(sorted(missing))} (there are {there})")
+    found = {
+        term: _measured(table, score, term, filters, average_over) for term in dict.fromkeys(terms)
+    }
+    values = {term: wide for term, (_, wide) in found.items()}
+    shared = _share_cases(values.values())
+    if not shared:
+        values = {term: _run_means(wide) for term, wide in values.items()}
+    a, b = (_combined(condition, values) for condition in conditions)
+    datasets = dict.fromkeys(dataset for dataset, _ in found.values())
+    return pair(
+        a, b, (conditions[0].text, conditions[1].text), dataset="+".join(datasets), score=score,
+        has_cases=shared and not a.columns.equals(NO_CASES), drop_unpaired=drop_unpaired,
+    )  # fmt: skip
+
+
+def _measured(
+    table: pd.DataFrame,
+    score: str,
+    term: Term,
+    filters: Mapping[str, object],
+    average_over: Sequence[str],
+) -> tuple[str, pd.DataFrame]:
+    """The data set that a term was measured on, and its scores, seeds by cases."""
+    rows = table[table["arm"].astype(str) == term.arm]
+    wanted = {**filters, **dict(term.filters)}
+    for column, value in wanted.items():
+        if column not in table.columns:
+            raise ConfigError(unknown("column", column, map(str, table.columns)))
+        if not selecting.matching(table[column], value).any():
+            seen = selecting.as_text(table[column]).drop_duplicates()
+            raise ConfigError(unknown(f"value of {column}", str(value), seen.head(20)))
+        rows = rows[selecting.matching(rows[column], value)]
+    if rows.empty:
+        told = ", ".join(f"{column}={value}" for column, value in wanted.items())
+        raise NotThere(f"no rows of {term} with {told}")
+    datasets = rows["dataset"].astype(str).drop_duplicates().tolist()
+    if len(datasets) > 1:
+        raise ConfigError(
+            f"{term} was measured on several data sets ({', '.join(datasets)}): name one, "
+            f"as in {term.arm}[dataset={datasets[0]}]"
+        )
+    columns = Columns().present_in(rows)
+    present = [name for name in average_over if name in rows.columns]
+    return datasets[0], measured(selecting.scored(rows, score, columns, present), columns)
+
+
+def _share_cases(tables: Iterable[pd.DataFrame]) -> bool:
+    """Whether any case is in all of the tables; none at all means another set of images."""
+    return len(reduce(pd.Index.intersection, [table.columns for table in tables])) > 0
+
+
+def _run_means(wide: pd.DataFrame) -> pd.DataFrame:
+    defined = wide.loc[:, wide.notna().any()]
+    if defined.isna().any(axis=None):
+        raise TableError("some cases have a score in some runs only, and the terms share no cases")
+    means = defined.mean(axis=1).to_frame()
+    means.columns = NO_CASES
+    return means
+
+
+def _combined(condition: Condition, values: Mapping[Term, pd.DataFrame]) -> pd.DataFrame:
+    """Weighted sum over the terms; a seed or case that one of them lacks is missing in the sum."""
+    total: pd.DataFrame | None = None
+    for weight, term in condition.terms:
+        part = values[term] if weight == 1.0 else values[term] * weight
+        total = part if total is None else total + part
+    assert total is not None
+    return total.dropna(how="all") if len(condition.terms) > 1 else total

@@ -1,0 +1,72 @@
+"""One plain sentence per verdict, with the numbers that it rests on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm4seg_probe.statistics.assessing import Assessment
+from llm4seg_probe.statistics.verdicts import Verdict
+
+BELOW_MARGIN = "below the margin that was said to matter"
+
+
+def sentence(assessment: Assessment, verdict: Verdict, p_adjusted: float) -> str:
+    """What was found, in words: the effect, its interval, and what would settle the question."""
+    row = assessment.row
+    measured = _measured(assessment, p_adjusted)
+    pair = f"{row['a']} and {row['b']}"
+    if verdict == "not run":
+        return f"Not run: {_seeds(row['n_seeds'])} cannot show a difference between {pair}."
+    if verdict == "equivalent" or (
+        verdict == "supported" and assessment.rules.kind == "equivalence"
+    ):
+        return (
+            f"Equivalent: {pair} differ in {row['score']} by less than {row['margin']:g} "
+            f"(p = {row['p_equivalence']:.2g}): {measured}."
+        )
+    if verdict == "inconclusive":
+        return f"Inconclusive: {measured}. {_outlook(row)}"
+    return f"{_decided(assessment, verdict)}: {measured}."
+
+
+def _decided(assessment: Assessment, verdict: Verdict) -> str:
+    row, rules = assessment.row, assessment.rules
+    if rules.kind == "non-inferiority":
+        is_worse = "is worse" if verdict == "contradicted" else "is not worse"
+        return f"{verdict.capitalize()}: {row['a']} {is_worse} than {row['b']} by {row['margin']:g}"
+    if rules.kind == "equivalence":
+        return f"Contradicted: {row['a']} and {row['b']} differ by more than {row['margin']:g}"
+    direction = "higher" if row["difference"] > 0 else "lower"
+    small = f", but {BELOW_MARGIN}" if abs(row["difference"]) < rules.margin else ""
+    effect = f"{row['a']} has a {direction} {row['score']} than {row['b']}"
+    return f"{verdict.capitalize()}{small}: {effect}"
+
+
+def _measured(assessment: Assessment, p_adjusted: float) -> str:
+    row = assessment.row
+    interval = (
+        f" ({100 * (1 - assessment.rules.alpha):g} % interval for another training run "
+        f"{row['ci_low']:+.3g} to {row['ci_high']:+.3g})"
+        if row["ci_low"] == row["ci_low"]
+        else ""
+    )
+    p = f", p = {p_adjusted:.2g}" if p_adjusted == p_adjusted else ""
+    return f"{row['difference']:+.3g} over {_seeds(row['n_seeds'])}{interval}{p}"
+
+
+def _outlook(row: dict[str, Any]) -> str:
+    if row["smallest_detectable"] != row["smallest_detectable"]:
+        return "The seeds do not vary, so what they could have shown is unknown."
+    could = (
+        f"These seeds could have shown a difference of {row['smallest_detectable']:.2g} "
+        "(80 % power)"
+    )
+    needed = row["seeds_needed"]
+    if needed != needed:
+        return f"{could}."
+    many = "more than a million" if needed == float("inf") else f"{needed:.0f}"
+    return f"{could}; the margin of {row['margin']:g} would take {many}."
+
+
+def _seeds(n: int) -> str:
+    return "one seed" if n == 1 else f"{n} seeds"
