@@ -41,5 +41,6 @@ def seeded(*parts: int | str) -> Iterator[None]:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(address(*parts))
+        # Not torch.manual_seed: that resets the generators of GPUs, too, which are not put back.
+        torch.default_generator.manual_seed(address(*parts))
         yield

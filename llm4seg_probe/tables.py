@@ -126,7 +126,7 @@ SCHEMAS = {
 
 def _as_kind(column: pd.Series, kind: Kind) -> pd.Series:
     if kind == "text":
-        return column.fillna("").astype("str")
+        return column.astype("object").fillna("").astype("str")
     if kind == "integer":
         return column.replace("", None).astype("Int64")
     return column.replace("", None).astype("float64")

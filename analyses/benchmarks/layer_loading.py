@@ -82,7 +82,7 @@ def random_folder(folder: Path) -> Path:
         num_key_value_heads=8,
         vocab_size=8000,
     )
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder, max_shard_size="500MB")
     os.sync()
     return folder

@@ -93,7 +93,7 @@ def skeleton(config: PretrainedConfig, layers: Sequence[int]) -> Skeleton:
     if getattr(config, "layer_types", None):
         cut.layer_types = [config.layer_types[number - 1] for number in layers]
     with torch.device("meta"):
-        model: Any = AutoModel.from_config(cut, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
+        model: Any = AutoModel.from_config(cut, attn_implementation="sdpa")
     return Skeleton(model, tuple(model.layers), model.norm)
 
 

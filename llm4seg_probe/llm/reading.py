@@ -18,6 +18,7 @@ from llm4seg_probe.llm.identity import HashedTensors
 from llm4seg_probe.llm.sources import INDEX, SINGLE, Source
 
 _PREFIXES = ("model.", "", "model.language_model.", "language_model.model.")
+_PLAIN = (torch.float32, torch.bfloat16, torch.float16)
 _HARMLESS = {"self_attn.rotary_emb.inv_freq"}
 
 
@@ -40,10 +41,12 @@ def layer_numbers(layers: Sequence[int], depth: int, source: str) -> tuple[int, 
     >>> layer_numbers((15, -1), 30, "smollm2-135m")
     (15, 30)
     """
+    if not layers:
+        raise SourceError(f"no layer is named. Choose 1 to {depth} of {source}")
     for layer in layers:
         if not 1 <= abs(layer) <= depth:
             raise SourceError(
-                f"booster.layer is {layer}, but {source} has {depth} layers. Choose 1 to {depth}, "
+                f"layer is {layer}, but {source} has {depth} layers. Choose 1 to {depth}, "
                 f"or -{depth} to -1 (`llm4seg-probe llm show {source}`)"
             )
     return tuple(layer if layer > 0 else depth + 1 + layer for layer in layers)
@@ -111,12 +114,20 @@ class StoredWeights:
             path = _shard(self.source, file, f"{prefix}{names[0]}")
             tensors |= _read_tensors(path, prefix, names)
         for name, tensor in tensors.items():
-            if tensor.shape != shapes[name]:
-                raise SourceError(
-                    f"{self.source.name}: {prefix}{name} has the shape {list(tensor.shape)}, but "
-                    f"its config.json makes it {list(shapes[name])}; the two do not belong together"
-                )
+            self._check(prefix + name, tensor, shapes[name])
         return HashedTensors.of(tensors)
+
+    def _check(self, name: str, tensor: Tensor, shape: torch.Size) -> None:
+        if tensor.shape != shape:
+            raise SourceError(
+                f"{self.source.name}: {name} has the shape {list(tensor.shape)}, but its "
+                f"config.json makes it {list(shape)}; the two do not belong together"
+            )
+        if tensor.dtype not in _PLAIN:
+            raise SourceError(
+                f"{self.source.name}: {name} is stored as {str(tensor.dtype).split('.')[1]}; give "
+                "a model whose tensors are plain float32, bfloat16 or float16"
+            )
 
 
 def stored_weights(source: Source) -> StoredWeights:
@@ -163,10 +174,12 @@ def _opened(path: Path) -> Any:
     try:
         # Not by mapping the file: that reads ahead, and every page of it would count as ours.
         return safe_open(path, framework="pt", backend="pread")
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         raise SourceError(
             f"{path} is not a whole safetensors file ({error}); fetch it again"
         ) from error
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, MutableMapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from llm4seg_probe.config import BoosterConfig, validated
@@ -15,8 +14,9 @@ from llm4seg_probe.errors import ConfigError, SiteError, unknown
 from llm4seg_probe.llm.decoder import Decoder
 from llm4seg_probe.models.arms import ARMS
 from llm4seg_probe.models.booster import build_booster
+from llm4seg_probe.models.dry_run import Output, check_it_matters, features_after
 
-Output = int | str | None
+_NEAREST = 12
 
 
 class Boosted(nn.Module):
@@ -108,7 +108,10 @@ def insert(
     output: Output = None,
     decoder: Decoder | None = None,
 ) -> None:
-    """Put the booster of an arm into the network itself, after the module named ``at``."""
+    """Put the booster of an arm into the network itself, after the module named ``at``.
+
+    Raises SiteError where none can go; the network is then of no further use.
+    """
     host = find_module(network, at)
     places = [  # a network may hold one module under several names
         (parent, name)
@@ -116,7 +119,7 @@ def insert(
         for name, child in parent._modules.items()
         if child is host
     ]
-    features = _features_after(network, host, at, input_shape, output)
+    features = features_after(network, host, at, input_shape, output)
     booster = build_booster(arm, options, features.shape[1], seed, decoder)
     booster.train(host.training).to(features.device)
     for adapter in (booster.adapter1, booster.adapter2):
@@ -125,6 +128,7 @@ def insert(
     boosted = kind(host, booster, output)
     for parent, name in places:
         parent.register_module(name, boosted)
+    check_it_matters(network, boosted, at, input_shape)
 
 
 def find_module(network: nn.Module, path: str) -> nn.Module:
@@ -132,95 +136,19 @@ def find_module(network: nn.Module, path: str) -> nn.Module:
     modules = dict(network.named_modules(remove_duplicate=False))
     modules.pop("")
     if path not in modules:
-        raise SiteError(unknown("module", path, modules))
+        nearest = get_close_matches(path, modules, n=_NEAREST, cutoff=0)
+        raise SiteError(unknown("module", path, nearest))
     return modules[path]
 
 
 def _exchanged(produced: Any, output: int | str, new: Tensor) -> Any:
     """What a module produced, with one entry exchanged, in a container of the same type."""
-    if isinstance(produced, Mapping):
-        return type(produced)({**produced, output: new})  # type: ignore[call-arg]
+    if isinstance(produced, MutableMapping):
+        exchanged = copy.copy(produced)
+        exchanged[output] = new
+        return exchanged
     items = list(produced)
     items[output] = new  # type: ignore[index]
     if hasattr(produced, "_fields"):
         return type(produced)(*items)
     return type(produced)(items)
-
-
-def _features_after(
-    network: nn.Module, host: nn.Module, at: str, input_shape: Sequence[int], output: Output
-) -> Tensor:
-    """The features that the module returns in one dry run of the whole network."""
-    seen: list[Any] = []
-    hook = host.register_forward_hook(lambda module, inputs, produced: seen.append(produced))
-    try:
-        with _undisturbed(network):
-            network(_blank(network, input_shape))
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise SiteError(
-            f"the network fails on an image of input_shape {tuple(input_shape)}: {reason}"
-        ) from error
-    finally:
-        hook.remove()
-    if len(seen) != 1:
-        raise SiteError(
-            f"module '{at}' is called {len(seen)} times in one forward pass: name a module that "
-            "is called once"
-        )
-    return _on_a_grid(seen[0], at, output)
-
-
-def _on_a_grid(produced: Any, at: str, output: Output) -> Tensor:
-    if output is None and isinstance(produced, tuple | list | Mapping):
-        keys = list(produced) if isinstance(produced, Mapping) else range(len(produced))
-        described = ", ".join(f"{key!r}: {_described(produced[key])}" for key in keys)
-        raise SiteError(
-            f"module '{at}' returns a {type(produced).__name__}: say with output=… which entry "
-            f"is boosted ({described})"
-        )
-    features = produced
-    if output is not None:
-        try:
-            features = produced[output]
-        except (LookupError, TypeError) as error:
-            raise SiteError(
-                f"module '{at}' returns {_described(produced)}, which has no entry {output!r}"
-            ) from error
-    if not isinstance(features, Tensor) or features.ndim not in (4, 5):
-        raise SiteError(
-            f"module '{at}' returns {_described(features)}; a booster goes after features on a "
-            "grid, (B, C, H, W) or (B, C, D, H, W). Name a module that returns them"
-        )
-    return features
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
-
-
-def _blank(network: nn.Module, input_shape: Sequence[int]) -> Tensor:
-    """A black image where the network is, in its precision."""
-    floating = (value for value in network.parameters() if value.is_floating_point())
-    like = next(floating, torch.empty(0))
-    return torch.zeros((1, *input_shape), device=like.device, dtype=like.dtype)
-
-
-@contextmanager
-def _undisturbed(network: nn.Module) -> Iterator[None]:
-    """Run a block without gradients in evaluation mode; put modes, buffers and seeds back."""
-    modes = {module: module.training for module in network.modules()}
-    buffers = {buffer: buffer.clone() for buffer in network.buffers()}
-    with torch.no_grad(), torch.random.fork_rng():
-        try:
-            network.eval()
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-            for buffer, value in buffers.items():
-                buffer.copy_(value)

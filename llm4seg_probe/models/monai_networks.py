@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from llm4seg_probe.errors import ConfigError
 
 
-class SupervisedDynUNet(DynUNet):
+class SupervisedDynUNet(DynUNet):  # type: ignore[misc]
     """DynUNet that returns its supervised outputs as a tuple, and can be copied after training."""
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits; in training the coarser outputs too, brought to the size of the image."""
-        produced: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        produced: Tensor = super().forward(x)
         # MONAI keeps the outputs with their graph, which makes copying the network fail. Its
         # layers share this list, so it is emptied in place.
         self.heads[:] = [x.new_zeros(1) for _ in self.heads]

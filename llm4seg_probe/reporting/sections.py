@@ -56,10 +56,11 @@ def _compare_command(results: Results) -> str:
         "llm4seg-probe compare scores.csv --where split=test --where checkpoint=best"
         f" --score {results.main_score}"
     )
-    if not results.has("comparison.csv"):
+    comparison = results.tables.get("comparison.csv")
+    rows = None if comparison is None else compared(comparison, "scores", results.main_score)
+    if rows is None or rows.empty:
         return f"{command} --baseline cnn"
-    first = results.tables["comparison.csv"].iloc[0]
-    return f"{command} --baseline {first['b']} --margin {first['margin']:g}"
+    return f"{command} --baseline {rows['b'].iloc[0]} --margin {rows['margin'].iloc[0]:g}"
 
 
 def _effects(results: Results) -> Figure | None:

@@ -43,11 +43,12 @@ class Judged:
 
     @property
     def p(self) -> float:
-        """The claim's p before adjustment; NaN where it was not run."""
+        """The claim's p before adjustment, two-sided for superiority; NaN where it was not run."""
         if self.reason:
             return nan
         found = self.decisive.evidence
-        return self.opposes if found.opposes < found.supports else found.p
+        points_away = self.claim.kind == "superiority" and found.opposes < found.supports
+        return self.opposes if points_away else found.p
 
 
 def comparison_rows(judged: Judged, family: Sequence[Judged]) -> list[dict[str, Any]]:

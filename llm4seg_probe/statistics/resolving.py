@@ -55,11 +55,12 @@ def resolve(
         term: _measured(table, score, term, filters, average_over) for term in dict.fromkeys(terms)
     }
     values = {term: wide for term, (_, wide) in found.items()}
-    shared = _share_cases(values.values())
+    datasets = dict.fromkeys(dataset for dataset, _ in found.values())
+    # The same name in two data sets is two images.
+    shared = len(datasets) == 1 and _share_cases(values.values())
     if not shared:
         values = {term: _run_means(wide) for term, wide in values.items()}
     a, b = (_combined(condition, values) for condition in conditions)
-    datasets = dict.fromkeys(dataset for dataset, _ in found.values())
     return pair(
         a, b, (conditions[0].text, conditions[1].text), dataset="+".join(datasets), score=score,
         has_cases=shared and not a.columns.equals(NO_CASES), drop_unpaired=drop_unpaired,

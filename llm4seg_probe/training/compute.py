@@ -41,15 +41,19 @@ def computing(compute: ComputeConfig) -> Iterator[None]:
         keep_freed_memory()
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
     # cuBLAS is deterministic only with a fixed workspace, which it reads when it is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling fresh tensors with NaN is for finding bugs; it costs a tenth of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = fills
 
 
 def memory_format(config: Config) -> torch.memory_format:

@@ -35,7 +35,16 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         }
     },
     "qwen2": {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1},
-    "qwen3": {"head_dim": 16},
+    # YaRN also scales sine and cosine.
+    "qwen3": {
+        "head_dim": 16,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    },
     "mistral": {"sliding_window": WINDOW},
     "gemma3_text": {
         "head_dim": 16,

@@ -44,5 +44,5 @@ def test_layers_that_are_not_here_have_no_hash(model_folder, tmp_path):
 def test_fetching_a_folder_gives_the_folder_and_checks_the_layer(model_folder):
     folder = model_folder("llama", sharded=True)
     assert fetch_source(str(folder), [2]) == folder
-    with pytest.raises(SourceError, match=r"booster\.layer is 9, but .* has 3 layers"):
+    with pytest.raises(SourceError, match=r"layer is 9, but .* has 3 layers"):
         fetch_source(str(folder), [9])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from llm4seg_probe.config import BoosterConfig
-from llm4seg_probe.llm.decoder import load_decoder
+from llm4seg_probe.errors import SourceError
+from llm4seg_probe.llm.decoder import decoder_of_tensors, load_decoder
 from llm4seg_probe.llm.identity import LayerIdentity, joint_sha256
 
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "gemma3_text"]
@@ -176,3 +177,16 @@ def test_an_identity_survives_json(folder):
 def test_the_hash_of_a_stack_depends_on_the_order():
     assert joint_sha256(["a"]) == "a"
     assert joint_sha256(["a", "b"]) != joint_sha256(["b", "a"])
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma3_text"])
+def test_a_decoder_is_made_again_from_its_tensors_and_config(family, model_folder):
+    booster = BoosterConfig(source=str(model_folder(family)), layer=(3, 2), final_norm=True)
+    first = load_decoder(booster)
+    elsewhere = booster.model_copy(update={"source": "org/gone"})
+    again = decoder_of_tensors(elsewhere, first.values, first.state_dict())
+    tokens, grid = tokens_of(12), (3, 4)
+    assert torch.equal(again(tokens, grid), first(tokens, grid))
+    assert again.identity.sha256 == first.identity.sha256
+    with pytest.raises(SourceError, match=r"given for org/gone are not those of layer 3, 2 of a"):
+        decoder_of_tensors(elsewhere, first.values, {"layers.0.weight": torch.zeros(1)})

@@ -268,6 +268,13 @@ def test_a_cache_that_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
         tiny.file("model.safetensors")
 
 
+def test_a_disk_without_room_is_said_before_anything_is_fetched(tiny, monkeypatch):
+    monkeypatch.setattr("llm4seg_probe.llm.embedded._NEEDED_BYTES", 10**18)
+    with pytest.raises(SourceError, match=r"takes 1000000000\.0 GB of disk .* has [\d.]+ GB free"):
+        tiny.file("model.safetensors")
+    assert list(tiny.folder.parent.iterdir()) == []
+
+
 def test_what_a_killed_conversion_left_is_removed_after_an_hour(tiny, monkeypatch):
     import os
     import time

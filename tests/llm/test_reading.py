@@ -60,12 +60,17 @@ def test_layers_count_from_1_and_negative_ones_from_the_end(layer, index, sharde
 def test_a_layer_out_of_range_names_the_range_and_the_command(layer, folder):
     number = layer[1] if isinstance(layer, tuple) else layer
     message = (
-        f"booster.layer is {number}, but {folder} has 3 layers. Choose 1 to 3, or -3 to -1 "
+        f"layer is {number}, but {folder} has 3 layers. Choose 1 to 3, or -3 to -1 "
         f"(`llm4seg-probe llm show {folder}`)"
     )
     with pytest.raises(SourceError) as caught:
         load(folder, layer)
     assert str(caught.value) == message
+
+
+def test_no_layer_at_all(folder):
+    with pytest.raises(SourceError, match=r"no layer is named\. Choose 1 to 3 of"):
+        load(folder, ())
 
 
 def test_the_hash_is_over_sorted_names_dtypes_shapes_and_bytes(folder):
@@ -167,6 +172,15 @@ def test_a_tensor_of_another_shape(copy_of):
     folder = copy_of()
     edit_config(folder, intermediate_size=64)
     with pytest.raises(SourceError, match=r"has the shape \[48, 32\], but .* makes it \[64, 32\]"):
+        load(folder)
+
+
+def test_a_tensor_that_is_quantised(copy_of):
+    folder = copy_of()
+    tensors = load_file(folder / "model.safetensors")
+    tensors[NAME.format(1)] = tensors[NAME.format(1)].to(torch.float8_e4m3fn)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(SourceError, match=r"q_proj\.weight is stored as float8_e4m3fn; give a mod"):
         load(folder)
 
 

@@ -24,7 +24,7 @@ class Small(nn.Module):
         self.register_buffer("passes", torch.zeros(()))
 
     def forward(self, images):
-        self.passes += 1
+        self.passes = self.passes + 1
         produced = self.middle(self.encoder(images))
         if isinstance(produced, dict):
             produced = produced["features"]
@@ -82,10 +82,27 @@ def segformer():
     return SegformerForSemanticSegmentation(config)
 
 
+def upernet():
+    from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
+
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    backbone = ConvNextConfig(hidden_sizes=[4, 8, 8, 16], depths=[1, 1, 1, 1], out_features=stages)
+    config = UperNetConfig(
+        backbone_config=backbone,
+        hidden_size=8,
+        auxiliary_in_channels=8,
+        auxiliary_channels=8,
+        num_labels=2,
+        pool_scales=[1, 2],
+    )
+    return UperNetForSemanticSegmentation(config)
+
+
 FOREIGN = {
     "monai UNet": (monai_unet, "model.1.submodule.1.submodule", (3, 32, 32)),
     "monai DynUNet in 3D": (monai_dynunet_3d, "bottleneck", (1, 16, 16, 16)),
     "transformers SegFormer": (segformer, "decode_head.linear_fuse", (3, 64, 64)),
+    "transformers UperNet": (upernet, "backbone.hidden_states_norms.stage4", (3, 64, 64)),
 }
 
 
@@ -259,7 +276,7 @@ def test_one_entry_of_several_is_boosted(wrap, output, kind, place):
 @pytest.mark.parametrize(
     ("at", "wrap", "options", "message"),
     [
-        ("midle", None, {}, r"^unknown module 'midle'. Did you mean 'middle'\? Valid: middle, "),
+        ("midle", None, {}, r"^unknown module 'midle'. Did you mean 'middle'\? Valid: middle, mid"),
         ("", None, {}, "^unknown module ''"),
         ("unused", None, {}, "module 'unused' is called 0 times in one forward pass"),
         (
@@ -297,6 +314,17 @@ def test_tokens_are_no_grid(place):
     )
     with pytest.raises(SiteError, match=r"returns a tensor of shape \(1, 5, 8\); a booster goes"):
         place(ViTModel(config), "layernorm", input_shape=(3, 32, 32))
+
+
+def test_a_module_whose_output_goes_elsewhere_is_refused(place):
+    with pytest.raises(SiteError, match=r"'backbone.encoder.stages.3' runs, but nothing that the"):
+        place(upernet(), "backbone.encoder.stages.3", input_shape=(3, 64, 64))
+
+
+def test_weights_that_are_zero_at_first_are_no_reason_to_refuse(place):
+    network = Small()
+    nn.init.zeros_(network.head.weight)
+    assert place(network, "middle").middle.booster.adapter1.in_features == 6
 
 
 def test_a_module_that_runs_twice_is_refused(place):

@@ -265,7 +265,7 @@ def test_an_embedded_layer_of_another_size_is_refused(config_of):
 
 def test_a_module_that_is_not_there_is_said_in_every_arm(config_of):
     for arm in ("cnn", "llm"):
-        with pytest.raises(SiteError, match="unknown module 'encodr5'. Did you mean 'encoder5'"):
+        with pytest.raises(SiteError, match=r"unknown module 'encodr5'. Did you mean 'encoder5'"):
             build_network(config_of(arm, backbone={"at": "encodr5"}))
 
 

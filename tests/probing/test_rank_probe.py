@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +94,8 @@ def test_the_table_is_that_of_a_computation_with_numpy_alone(plain_run, some_bat
     assert 0 < empty < 10  # images whose disc fills no coarse token
 
 
-def test_the_published_effective_rank_and_lsvr_come_out_of_the_published_network():
-    sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+def test_the_published_effective_rank_and_lsvr_come_out_of_the_published_network(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "models")
     from golden_formula import golden, golden_input, golden_state
 
     from llm4seg_probe.models.cmunext import CMUNeXt

@@ -210,6 +210,27 @@ def test_a_contrast_of_splits_compares_the_means_of_runs(study):
     assert pd.isna(comparison["n_cases"][0])
 
 
+def test_images_of_two_data_sets_are_not_the_same_for_having_the_same_name(study):
+    context, texture = (
+        study({"cnn": 0.0, "llm": effect}, seed=n, cases=6, per_group=1).assign(dataset=name)
+        for n, (name, effect) in enumerate([("context", 0.03), ("texture", 0.0)])
+    )
+    gain = claim(
+        comparisons=pairs(
+            (
+                "llm[dataset=context] - cnn[dataset=context]",
+                "llm[dataset=texture] - cnn[dataset=texture]",
+            )
+        )
+    )
+    comparison, _ = judge([gain], {"scores": pd.concat([context, texture])})
+    means = [part.groupby("arm")["iou"].mean() for part in (context, texture)]
+    expected = (means[0]["llm"] - means[0]["cnn"]) - (means[1]["llm"] - means[1]["cnn"])
+    assert comparison["difference"][0] == pytest.approx(expected, rel=1e-9)
+    assert comparison["dataset"][0] == "context+texture"
+    assert pd.isna(comparison["n_cases"][0])
+
+
 def test_a_contrast_of_splits_needs_every_case_in_every_run(study):
     table = pd.concat(
         [study({"llm": 0.0}, seed=n, split=split).assign(image=lambda t, s=split: s + t["image"])
@@ -253,8 +274,9 @@ def test_each_kind_of_claim_has_its_sentence(scores, kind, b, margin, verdict, b
 
 def test_an_inferior_arm_contradicts_non_inferiority(scores):
     worse = claim(kind="non-inferiority", comparisons=pairs(("cnn", "llm")))
-    _, claims = judge([worse], {"scores": scores})
-    assert claims["verdict"][0] == "contradicted"
+    comparison, claims = judge([worse], {"scores": scores})
+    assert claims["verdict"][0] == comparison["verdict"][0] == "contradicted"
+    assert claims["p_adjusted"][0] == comparison["p_adjusted"][0] > 0.9
     assert claims["sentence"][0].startswith("Contradicted: cnn is worse than llm by 0.005: -0.0")
     assert claims["comparison"][0] == "cnn not worse (>) than llm"
 

@@ -91,7 +91,7 @@ def _draw_row(axes: Axes, place: float, row: pd.Series) -> None:
 
 
 def _legend(drawing: Figure, rows: pd.DataFrame) -> None:
-    handles: list[Artist] = [Patch(color=BAND, alpha=0.6, lw=0, label="margin that matters")]
+    handles: list[Artist] = [Patch(color=BAND, alpha=0.6, lw=0, label="margin")]
     for name, (low, _, offset, width) in INTERVALS.items():
         if rows[low].notna().any():
             colour = INK if offset == 0 else MUTED
@@ -101,7 +101,7 @@ def _legend(drawing: Figure, rows: pd.DataFrame) -> None:
         handles=handles,
         loc="outside lower left",
         ncols=2,
-        title="95 % intervals over …",
+        title="Margin, and 95 % intervals over …",
         alignment="left",
         title_fontsize=7,
         columnspacing=1.2,
