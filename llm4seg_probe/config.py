@@ -45,13 +45,13 @@ class DataConfig(Section):
 
     name: str = Field(
         "spine",
-        description="'spine', 'spine-volumes' (3D), 'phantoms-KIND' (or 'phantoms-KIND-3d'), or the "
-        "path of a folder",
+        description="'spine', 'spine-volumes' (3D), 'phantoms-KIND' (or 'phantoms-KIND-3d'), or "
+        "the path of a folder",
     )
     split: str = Field(
         "blocks",
-        description="how train, val and test are drawn: 'blocks' (contiguous slices with a gap, the "
-        "same people on both sides), 'cases' (by case), 'groups' (by group, stratified by "
+        description="how train, val and test are drawn: 'blocks' (contiguous slices with a gap, "
+        "the same people on both sides), 'cases' (by case), 'groups' (by group, stratified by "
         "size of the foreground), 'reference' (as published: validation is test), the path of a "
         "stored split, or of a published `_train.txt` list",
     )
@@ -121,15 +121,16 @@ class BoosterConfig(Section):
 
     source: str = Field(
         "smollm2-135m",
-        description="where the decoder layer comes from: an embedded name, a folder in Hugging Face "
-        "layout, or a Hub id",
+        description="where the decoder layer comes from: an embedded name, a folder in Hugging "
+        "Face layout, or a Hub id",
     )
     layer: int | tuple[int, ...] = Field(
         15, description="which layer, counted from 1; negative from the end; several run in order"
     )
     attention: Literal["causal", "bidirectional", "reference"] = Field(
         "causal",
-        description="attention mask over the tokens in raster order; 'reference' is an alias of 'causal'",
+        description="attention mask over the tokens in raster order; 'reference' is an alias of "
+        "'causal'",
     )
     position: Literal["reference", "rope", "axial-rope", "none"] = Field(
         "reference",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -12,7 +13,40 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 T = TypeVar("T")
 Advance = Callable[[float], None]
 
-_live: list[Progress] = []
+
+class _Display:
+    """The one display of this process: started by the first bar, stopped after the last."""
+
+    def __init__(self) -> None:
+        self.muted = False
+        self.live: Progress | None = None
+        self.bars = 0
+        self.lock = threading.Lock()
+
+    def enter(self) -> Progress:
+        """Take part in the display; bars of several threads may."""
+        with self.lock:
+            if self.live is None:
+                self.live = _new_progress(self.muted)
+                self.live.start()
+            self.bars += 1
+            return self.live
+
+    def leave(self) -> None:
+        """Take no part any more."""
+        with self.lock:
+            self.bars -= 1
+            if self.live is not None and self.bars == 0:
+                self.live.stop()
+                self.live = None
+
+
+_display = _Display()
+
+
+def mute() -> None:
+    """Say and draw nothing in this process any more: it works for another that has the terminal."""
+    _display.muted = True
 
 
 def console() -> Console:
@@ -22,8 +56,9 @@ def console() -> Console:
 
 def say(message: str) -> None:
     """Say one line on standard error, above a bar that may be running."""
-    target = _live[0].console if _live else console()
-    target.print(message, markup=False)
+    if not _display.muted:
+        live = _display.live
+        (live.console if live else console()).print(message, markup=False)
 
 
 @contextmanager
@@ -32,36 +67,33 @@ def bar(description: str, total: float | None) -> Iterator[Advance]:
 
     ``total`` None draws a bar without an end, for work whose size is not known.
     """
-    if not _live:
-        display = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=console(),
-            transient=True,
-            disable=not console().is_terminal,
-        )
-        _live.append(display)
-        owner = True
-        display.start()
-    else:
-        display, owner = _live[0], False
-    task = display.add_task(description, total=total)
+    live = _display.enter()
+    task = live.add_task(description, total=total)
     try:
-        yield lambda amount: display.advance(task, amount)
+        yield lambda amount: live.advance(task, amount)
     finally:
-        display.remove_task(task)
-        if owner:
-            display.stop()
-            _live.clear()
+        live.remove_task(task)
+        _display.leave()
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield the items under a bar."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with bar(description, total) as advance:
         for item in items:
             yield item
             advance(1)
+
+
+def _new_progress(muted: bool) -> Progress:
+    chosen = console()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=chosen,
+        transient=True,
+        disable=muted or not chosen.is_terminal,
+    )

@@ -1,4 +1,4 @@
-"""The tables between the stages: their columns, declared once, and how they are read and written."""
+"""The tables between the stages: columns, declared once, and how they are read and written."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ CLAIMS = Schema(
     },
 )
 SCHEMAS = {
-    schema.name: schema for schema in (RUNS, METRICS, CURVES, SCORES, RANK, MAPS, COMPARISON, CLAIMS)
+    schema.name: schema
+    for schema in (RUNS, METRICS, CURVES, SCORES, RANK, MAPS, COMPARISON, CLAIMS)
 }
 
 
@@ -140,7 +141,8 @@ def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     missing = [name for name in schema.columns if name not in frame.columns]
     if missing:
         raise TableError(
-            f"{schema.name} lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)}"
+            f"{schema.name} lacks the columns {', '.join(missing)}; "
+            f"it has {', '.join(frame.columns)}"
         )
     further = [name for name in frame.columns if name not in schema.columns]
     frame = frame[[*schema.columns, *further]].copy()

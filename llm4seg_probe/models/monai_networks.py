@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from llm4seg_probe.errors import ConfigError
 
 
-class SupervisedDynUNet(DynUNet):  # type: ignore[misc]
+class SupervisedDynUNet(DynUNet):
     """DynUNet that returns its supervised outputs as a tuple, and can be copied after training."""
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:

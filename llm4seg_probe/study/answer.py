@@ -12,14 +12,14 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from llm4seg_probe import progress, storage, tables
-from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.reporting.report import write_report
 from llm4seg_probe.statistics.claims import judge
 from llm4seg_probe.statistics.compare import compare
+from llm4seg_probe.study import materials
 from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.context import report_context
 from llm4seg_probe.study.probes import probed
-from llm4seg_probe.sweeps import local
+from llm4seg_probe.sweeps.make import make
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
 from llm4seg_probe.training import folder
 
@@ -36,15 +36,13 @@ class Answer:
 def planned(analysis: Analysis, out: Path) -> list[PlannedRun]:
     """The runs of an analysis, each in its folder under ``out/runs``."""
     configs = analysis.configs()
-    data = configs[0].data
-    fingerprint = open_collection(data.name, classes=data.classes).fingerprint
-    return plan(configs, fingerprint, out / "runs")
+    return plan(configs, materials.fetched(configs), out / "runs")
 
 
 def answer(analysis: Analysis, out: Path, *, size: str) -> Answer:
     """Make what is missing, probe it, compare it, and write tables and page under ``out``."""
     runs = planned(analysis, out)
-    local.make(runs)
+    make(runs)
     found = gathered(runs)
     found |= probed(runs, out, analysis.probes)
     comparison, claims = _compared(analysis, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +41,11 @@ def identity(config: Config, data_fingerprint: str) -> str:
     return hashlib.sha256(f"{values}\n{data_fingerprint}".encode()).hexdigest()
 
 
-def plan(configs: list[Config], data_fingerprint: str, runs: Path) -> list[PlannedRun]:
+def plan(
+    configs: Sequence[Config], data_fingerprints: Sequence[str], runs: Path
+) -> list[PlannedRun]:
     """The runs in the order of their configurations, each in its folder under ``runs``."""
     return [
-        PlannedRun(
-            config, runs / f"{config.arm}-{config.seed}-{identity(config, data_fingerprint)[:8]}"
-        )
-        for config in configs
+        PlannedRun(config, runs / f"{config.arm}-{config.seed}-{identity(config, data)[:8]}")
+        for config, data in zip(configs, data_fingerprints, strict=True)
     ]

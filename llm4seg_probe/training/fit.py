@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning
 import torch
+from filelock import FileLock, Timeout
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import nn
 
@@ -21,6 +22,7 @@ from llm4seg_probe.data.batches import ImageDataset
 from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.splits import Split, split_of
+from llm4seg_probe.errors import TrainingError
 from llm4seg_probe.models.network import build_network
 from llm4seg_probe.training import checkpoint, folder
 from llm4seg_probe.training.compute import arranged, computing
@@ -38,6 +40,17 @@ def train(config: Config, out: Path, *, resume: bool = False) -> Path:
     ``resume``. Raises a UserError where the data, the layer or the folder do not allow it.
     """
     started = time.monotonic()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out.with_name(f".{out.name}.lock"), blocking=False)
+    try:
+        with lock:
+            _train(config, out, resume=resume, started=started)
+    except Timeout as error:
+        raise TrainingError(f"another process is training {out} at this moment") from error
+    return out / folder.BEST
+
+
+def _train(config: Config, out: Path, *, resume: bool, started: float) -> None:
     collection = open_collection(config.data.name, classes=config.data.classes)
     split = split_of(collection, config.data)
     last = folder.prepare(out, config, resume=resume)
@@ -56,7 +69,6 @@ def train(config: Config, out: Path, *, resume: bool = False) -> Path:
         "split_fingerprint": split.fingerprint,
     }
     storage.write_json(out / folder.ENVIRONMENT, about)
-    return out / folder.BEST
 
 
 def _fit(

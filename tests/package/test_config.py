@@ -63,7 +63,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, message: s
 
 
 def test_a_missing_file_and_a_bad_override_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such file: .*none.yaml"):
+    with pytest.raises(ConfigError, match=r"no such file: .*none\.yaml"):
         load_config(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="'seed' is not an override: write key=value"):
         load_config(written(tmp_path, "arm: cnn"), ("seed",))

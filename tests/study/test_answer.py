@@ -114,7 +114,7 @@ def test_what_is_wrong_with_an_analysis_is_said(tmp_path: Path) -> None:
     text = shipped("demo").read_text()
     for old, new, message in [
         ("name: demo", "nam: demo", r"nam: unknown field 'nam'. Did you mean 'name'\?"),
-        ("epochs: 8", "epoch: 8", r"training.epoch: unknown field 'epoch'. Did you mean 'epochs'"),
+        ("epochs: 5", "epoch: 5", r"training.epoch: unknown field 'epoch'. Did you mean 'epochs'"),
         ("arm: [cnn, adapters,", "arm: [cnn, adaptors,", "Did you mean 'adapters'"),
         ("arm: [cnn, llm]", "arm: []", "factors.arm: Tuple should have at least 1 item"),
         ("score: effective_rank", "score: efective_rank", "Did you mean 'effective_rank'"),
