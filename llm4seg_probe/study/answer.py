@@ -18,8 +18,7 @@ from llm4seg_probe.statistics.compare import compare
 from llm4seg_probe.study import materials
 from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.context import report_context
-from llm4seg_probe.study.probes import probed
-from llm4seg_probe.sweeps.make import make
+from llm4seg_probe.study.probes import finish, probe_tables
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
 from llm4seg_probe.training import folder
 
@@ -42,9 +41,8 @@ def planned(analysis: Analysis, out: Path) -> list[PlannedRun]:
 def answer(analysis: Analysis, out: Path, *, size: str) -> Answer:
     """Make what is missing, probe it, compare it, and write tables and page under ``out``."""
     runs = planned(analysis, out)
-    make(runs)
-    found = gathered(runs)
-    found |= probed(runs, out, analysis.probes)
+    finish(runs, analysis.probes)
+    found = gathered(runs) | probe_tables(runs, out)
     comparison, claims = _compared(analysis, found)
     found |= {"comparison.csv": comparison, "claims.csv": claims}
     for name, table in found.items():

@@ -1,4 +1,4 @@
-"""Probing the runs of an analysis: each run once, its tables kept in its folder."""
+"""Making and probing the runs of an analysis: each run once, its tables kept in its folder."""
 
 from __future__ import annotations
 
@@ -13,23 +13,47 @@ from llm4seg_probe import storage, tables
 from llm4seg_probe.study.analysis import Probes
 from llm4seg_probe.study.gallery import read_gallery, write_gallery
 from llm4seg_probe.sweeps import local
-from llm4seg_probe.sweeps.plan import PlannedRun
+from llm4seg_probe.sweeps.plan import PlannedRun, make
 
 _DONE = "probes.json"  # written last: which probes the tables beside it are of
 
 
-def probed(runs: Sequence[PlannedRun], out: Path, probes: Probes) -> dict[str, pd.DataFrame]:
-    """Rank and map tables of all runs; the gallery's arrays are written to ``out/maps.npz``."""
-    tasks = [_Probing(run, probes) for run in runs if not _is_probed(run.path, probes)]
+@dataclass(frozen=True)
+class _Task:
+    """A run to be made and probed."""
+
+    run: PlannedRun
+    probes: Probes
+
+    @property
+    def done(self) -> bool:
+        marker = self.run.path / _DONE
+        if not self.run.done or not marker.is_file():
+            return False
+        known = json.loads(marker.read_text(encoding="utf-8"))
+        return bool(known == self.probes.model_dump(mode="json"))
+
+    @property
+    def share_done(self) -> float:
+        return 1.0 if self.done else 0.9 * self.run.share_done
+
+
+def finish(runs: Sequence[PlannedRun], probes: Probes) -> None:
+    """Train and probe what is missing, in as many processes as the cores carry."""
+    tasks = [task for task in (_Task(run, probes) for run in runs) if not task.done]
     if tasks:
         threads = max(task.run.config.compute.threads for task in tasks)
         local.each(
-            _probe,
+            _finish,
             tasks,
             workers=local.workers_for(len(tasks), threads),
-            description="Probing",
-            share_done=lambda task: float(_is_probed(task.run.path, task.probes)),
+            description="Runs",
+            share_done=lambda task: task.share_done,
         )
+
+
+def probe_tables(runs: Sequence[PlannedRun], out: Path) -> dict[str, pd.DataFrame]:
+    """Rank and map tables of all runs; the gallery's arrays are written to ``out/maps.npz``."""
     write_gallery([read_gallery(run.path / "maps.npz") for run in runs], out)
     return {
         schema.name: pd.concat(
@@ -39,28 +63,20 @@ def probed(runs: Sequence[PlannedRun], out: Path, probes: Probes) -> dict[str, p
     }
 
 
-def _is_probed(path: Path, probes: Probes) -> bool:
-    marker = path / _DONE
-    if not marker.is_file():
-        return False
-    return bool(json.loads(marker.read_text(encoding="utf-8")) == probes.model_dump(mode="json"))
+def _finish(task: _Task) -> None:
+    make(task.run)
+    _probe(task.run, task.probes)
 
 
-@dataclass(frozen=True)
-class _Probing:
-    run: PlannedRun
-    probes: Probes
-
-
-def _probe(task: _Probing) -> None:
+def _probe(planned: PlannedRun, probes: Probes) -> None:
     from llm4seg_probe.models.network import build_network
     from llm4seg_probe.probing.maps import maps_table
     from llm4seg_probe.probing.rank import rank_table
     from llm4seg_probe.training.compute import computing
     from llm4seg_probe.training.run import load
 
-    path, probes = task.run.path, task.probes
-    run = load(task.run.checkpoint)
+    path = planned.path
+    run = load(planned.checkpoint)
     with computing(run.config.compute):
         untrained = build_network(run.config).eval()
         rank = rank_table(run, run.batches(), probes.sites, untrained=untrained)

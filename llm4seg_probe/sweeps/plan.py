@@ -1,9 +1,10 @@
-"""Which runs an analysis needs, what each is called, and which are missing."""
+"""Which runs an analysis needs, what each is called, and how one is made."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,17 @@ class PlannedRun:
         return (self.path / folder.LAST).is_file()
 
     @property
+    def share_done(self) -> float:
+        """How much of the run is done, from 0 to 1, by the epochs in its folder."""
+        if self.done:
+            return 1.0
+        metrics = self.path / folder.METRICS
+        if not metrics.is_file():
+            return 0.0
+        epochs = metrics.read_text(encoding="utf-8").count("\n") - 1
+        return 0.95 * epochs / self.config.training.epochs
+
+    @property
     def checkpoint(self) -> Path:
         """Path of the run's selected checkpoint."""
         return self.path / folder.BEST
@@ -49,3 +61,14 @@ def plan(
         PlannedRun(config, runs / f"{config.arm}-{config.seed}-{identity(config, data)[:8]}")
         for config, data in zip(configs, data_fingerprints, strict=True)
     ]
+
+
+def make(run: PlannedRun) -> None:
+    """Train one run from where it stands; a finished one is left as it is."""
+    from llm4seg_probe.training.fit import train
+
+    if run.done:
+        return
+    if not run.begun and run.path.exists():
+        shutil.rmtree(run.path)  # stopped before its first epoch was whole: nothing to keep
+    train(run.config, run.path, resume=run.begun)

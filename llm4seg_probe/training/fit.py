@@ -29,6 +29,7 @@ from llm4seg_probe.training.compute import arranged, computing
 from llm4seg_probe.training.environment import environment, peak_memory_mb
 from llm4seg_probe.training.evaluate import score_checkpoints
 from llm4seg_probe.training.task import ArchiveIO, SegmentationTask
+from llm4seg_probe.training.writer import FolderWriter
 
 _PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -83,7 +84,7 @@ def _fit(
     )
     steps = config.training.epochs * task.steps_per_epoch
     with progress.bar(f"Training {out.name}", steps) as advance, _quiet(), _rng_kept():
-        writer = folder.FolderWriter(out, out.name, collection.name, split, advance)
+        writer = FolderWriter(out, out.name, collection.name, split, advance)
         trainer = lightning.Trainer(
             max_epochs=config.training.epochs,
             accelerator=config.compute.accelerator,
