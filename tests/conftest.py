@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from PIL import Image
 
 from llm4seg_probe.config import Config
+
+# Toy networks gain nothing from a second thread, and lose much where another process has the core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY_WIDTHS = (4, 8, 8, 8, 8)
 

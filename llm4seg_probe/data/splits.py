@@ -46,7 +46,10 @@ class Split:
         """Sentences that every report on this split repeats."""
         said = []
         if self.within_case:
-            said.append("The same people are in training and test (within_case: true).")
+            said.append(
+                "The same people are in training and test (within_case: true): nothing here "
+                "speaks of new patients."
+            )
         if self.validation_is_test:
             said.append("Validation is test: the reported images also chose the epoch.")
         return tuple(said)

@@ -32,8 +32,8 @@ class DatasetContext(Described):
     description: str = ""
     licence: str = ""
     split: str = ""
-    within_case: bool = Field(
-        False, description="the same people stand on both sides of the split; said on every report"
+    caveats: tuple[str, ...] = Field(
+        (), description="sentences about the split that are said on every report"
     )
     counts: dict[str, int] = Field(
         default={}, description="what was counted, in words, such as 'cases' or 'test slices'"

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from llm4seg_probe import progress, storage, tables
 from llm4seg_probe.reporting.report import write_report
-from llm4seg_probe.statistics.claims import judge
+from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge
 from llm4seg_probe.statistics.compare import compare
 from llm4seg_probe.study import materials
 from llm4seg_probe.study.analysis import Analysis
@@ -21,6 +21,8 @@ from llm4seg_probe.study.context import report_context
 from llm4seg_probe.study.probes import finish, probe_tables
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
 from llm4seg_probe.training import folder
+
+_MAP_MARGIN = 0.02  # in activation IoU; it only decides between "equivalent" and "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def answer(analysis: Analysis, out: Path, *, size: str) -> Answer:
         tables.write_table(table, out / name, tables.SCHEMAS[name])
     context = report_context(analysis, runs, size=size)
     storage.write_text(out / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.create(context)))
-    return Answer(write_report(out), claims, analysis.rests_on)
+    rests_on = " ".join([analysis.rests_on, *context["dataset"]["caveats"]])
+    return Answer(write_report(out), claims, rests_on)
 
 
 def gathered(runs: Sequence[PlannedRun]) -> dict[str, pd.DataFrame]:
@@ -98,5 +101,24 @@ def _compared(
         )
         named = {name.removesuffix(".csv"): table for name, table in found.items()}
         contrasts, claims = judge(analysis.claims, named)
-        rows = pd.concat([arms, contrasts], ignore_index=True)
+        gains, _ = judge(_map_gains(found["maps.csv"]), named)
+        rows = pd.concat([arms, contrasts, gains], ignore_index=True)
         return rows.drop_duplicates(list(tables.COMPARISON.keys)), claims
+
+
+def _map_gains(maps: pd.DataFrame) -> list[Claim]:
+    """What the activation figure shows beside the claims: each arm's gain from before to after."""
+    if not {"before", "after"} <= set(maps["site"]):
+        return []
+    return [
+        Claim(
+            id=f"gain-{arm}",
+            statement=f"In {arm}, the maps are better after than before",
+            table="maps",
+            where={"reduction": "mean_abs", "threshold": "otsu", "null": ""},
+            comparisons=(ClaimedPair(a=f"{arm}@after", b=f"{arm}@before"),),
+            margin=_MAP_MARGIN,
+            in_advance=False,
+        )
+        for arm in maps["arm"].drop_duplicates()
+    ]

@@ -20,7 +20,6 @@ def report_context(analysis: Analysis, runs: Sequence[PlannedRun], *, size: str)
     made = json.loads((first.path / folder.ENVIRONMENT).read_text(encoding="utf-8"))
     return {
         **analysis.model_dump(mode="json"),
-        "rests_on": " ".join([analysis.rests_on, *split.caveats]),
         "size": size,
         "command": made["command"],
         "dataset": _dataset(first, split),
@@ -32,7 +31,7 @@ def report_context(analysis: Analysis, runs: Sequence[PlannedRun], *, size: str)
             "cores": made["cores"],
             "python": made["python"],
             "torch": made["packages"]["torch"],
-            "commit": made["commit"] or "",
+            "commit": (made["commit"] or "")[:12],
         },
     }
 
@@ -44,10 +43,10 @@ def _dataset(run: PlannedRun, split: Split) -> dict[str, Any]:
     counts |= {f"{side} images": len(split.side(side)) for side in SIDES}
     return {
         "name": collection.name,
-        "description": collection.note,
+        "description": collection.note.partition(". ")[0],  # the rest is in `data list`
         "licence": collection.licence,
         "split": split.name,
-        "within_case": split.within_case,
+        "caveats": list(split.caveats),
         "counts": counts,
     }
 

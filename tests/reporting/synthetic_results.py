@@ -343,7 +343,7 @@ def description(**changes: object) -> dict[str, object]:
             "description": "axial CT and MR slices with vertebra masks",
             "licence": "MIT and Apache-2.0",
             "split": "blocks",
-            "within_case": True,
+            "caveats": ["The same people are on both sides: nothing here speaks of new patients."],
             "counts": {"cases": 6, "training slices": 150, "test slices": 20},
         },
         "arms": list(ARMS),

@@ -170,10 +170,10 @@ def test_the_same_results_give_the_same_page(own_folder, page):
 
 
 def test_the_caveat_of_a_split_within_cases_is_repeated(read, own_folder):
-    words = "othing here speaks of new patients"
+    words = "nothing here speaks of new patients"
     assert read.text.count(words) == len(SECTIONS) + 1
     described = OmegaConf.load(own_folder / "analysis.yaml")
-    described.dataset.within_case = False
+    described.dataset.caveats = []
     OmegaConf.save(described, own_folder / "analysis.yaml")
     assert words not in undrawn(own_folder).text
 

@@ -53,7 +53,6 @@ def figure(
             drawing.legend(
                 handles=null_handles(null_names),
                 loc="outside lower left",
-                ncols=2,
                 title="Where nothing was learned (middle 90 %)",
                 alignment="left",
                 title_fontsize=7,
