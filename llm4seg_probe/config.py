@@ -29,6 +29,8 @@ Arm = Literal[
     "mlp-only",
     "llm-lora",
 ]
+ARMS_THAT_TRAIN_A_LAYER = ("llm-trainable", "transformer")
+"""Arms whose layer moves as a whole, so that low precision is not for them."""
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -225,6 +227,15 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _precision_of_a_trained_layer(self) -> Self:
+        if self.arm in ARMS_THAT_TRAIN_A_LAYER and self.booster.layer_precision != "fp32":
+            raise ValueError(
+                f"booster.layer_precision is '{self.booster.layer_precision}', but arm "
+                f"'{self.arm}' trains its layer, which needs fp32: set it to fp32 for this arm"
+            )
+        return self
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:

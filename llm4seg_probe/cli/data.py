@@ -16,8 +16,8 @@ def list_data(as_json: Json = False) -> None:
         say(f"{entry.name}: {entry.summary}")
         say(f"  source:  {entry.source}")
         say(f"  licence: {entry.licence}")
-        here = "here" if entry.here else f"not here yet: a download of {entry.download_mb:.0f} MB"
-        say(f"  {here}")
+        later = f"a download of {entry.download_mb:.0f} MB" if entry.download_mb else "generated"
+        say(f"  {'here' if entry.here else f'not here yet: {later}'}")
         say(f"  {entry.note}\n")
 
 

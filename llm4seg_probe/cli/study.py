@@ -104,4 +104,27 @@ def list_names(
         say(f"{name:<{width}}  {text}")
 
 
-COMMANDS = {"demo": demo, "sweep": sweep, "report": report, "list": list_names}
+def doctor(as_json: Json = False) -> None:
+    """What is installed, which devices, caches and sources work here, and what to do."""
+    from dataclasses import asdict
+
+    from llm4seg_probe.study.doctor import examine
+
+    findings = examine()
+    if as_json:
+        emit_json({"findings": [asdict(finding) for finding in findings]})
+        return
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        say(f"{finding.what:<{width}}  {finding.state}")
+        if finding.advice:
+            say(f"{'':<{width}}  → {finding.advice}")
+
+
+COMMANDS = {
+    "demo": demo,
+    "sweep": sweep,
+    "report": report,
+    "list": list_names,
+    "doctor": doctor,
+}

@@ -180,10 +180,13 @@ def decoder_of_tensors(
     numbers = layer_numbers(booster.layers, config.num_hidden_layers, booster.source)
     bones = skeleton(config, numbers)
     decoder = _assembled(bones, config, values, booster, numbers, weights, halves, sha256="")
-    if shapes_of(decoder) != {name: tensor.shape for name, tensor in tensors.items()}:
+    wanted, given = shapes_of(decoder), {name: tensor.shape for name, tensor in tensors.items()}
+    if wanted != given:
+        first = min(name for name, shape in (wanted.items() ^ given.items()))
         raise SourceError(
             f"the tensors given for {booster.source} are not those of layer "
-            f"{', '.join(map(str, numbers))} of a {config.model_type} with its config"
+            f"{', '.join(map(str, numbers))} of a {config.model_type} with its config; the first "
+            f"that differs is {first}"
         )
     dtype = _DTYPES[booster.layer_precision]
     decoder.load_state_dict({name: t.to(dtype) for name, t in tensors.items()}, assign=True)

@@ -8,11 +8,12 @@ from typing import Literal
 from torch import Tensor, nn
 
 from llm4seg_probe.config import BoosterConfig
+from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.llm.architectures import config_from
 from llm4seg_probe.llm.decoder import Decoder, load_decoder
 from llm4seg_probe.llm.reading import read_config
 from llm4seg_probe.llm.sources import open_source
-from llm4seg_probe.models.arms import ARMS, Arm
+from llm4seg_probe.models.arms import ARMS
 from llm4seg_probe.randomness import seeded
 
 Initialiser = Literal["pytorch", "xavier", "orthogonal"]
@@ -91,11 +92,18 @@ def build_booster(
 
     Adapters are drawn from ``address(seed, "adapters")``, a random layer from addresses that
     begin with (seed, "layer"). ``decoder`` is used instead of loading the layer from its source.
+
+    Raises ConfigError for a layer in low precision that would be trained.
     """
     row = ARMS[arm]
+    if row.trainable and options.layer_precision != "fp32":
+        raise ConfigError(
+            f"layer_precision is '{options.layer_precision}', but arm '{arm}' trains its layer, "
+            "which needs fp32"
+        )
     middle: nn.Module
     if row.middle == "layer":
-        middle = _load(row, options, seed) if decoder is None else decoder
+        middle = decoder or load_decoder(options, weights=row.weights, halves=row.halves, seed=seed)
         width = middle.width
     else:
         middle, width = Tokenwise(_TOKENWISE[row.middle]()), _width(options.source)
@@ -115,12 +123,6 @@ def build_booster(
 
 
 _TOKENWISE: dict[str, Callable[[], nn.Module]] = {"identity": nn.Identity, "gelu": nn.GELU}
-
-
-def _load(arm: Arm, options: BoosterConfig, seed: int) -> Decoder:
-    if arm.trainable:  # low precision is for layers that do not move
-        options = options.model_copy(update={"layer_precision": "fp32"})
-    return load_decoder(options, weights=arm.weights, halves=arm.halves, seed=seed)
 
 
 def _width(source: str) -> int:

@@ -46,7 +46,11 @@ def load_analysis(path: Path, overrides: tuple[str, ...] = ()) -> Analysis:
     """
     analysis = validated(read_yaml(path, overrides), Analysis, str(path))
     for version in [analysis, *(analysis.at(size) for size in analysis.sizes)]:
-        version.configs()
+        arms = {config.arm for config in version.configs()}
+        if version.comparison.baseline not in arms:
+            raise ConfigError(
+                f"{path}: comparison.baseline: {unknown('arm', version.comparison.baseline, arms)}"
+            )
     return analysis
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from llm4seg_probe.config import ComputeConfig, Config
+from llm4seg_probe.errors import ConfigError
 
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -33,6 +34,21 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST) and mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+
+
+def check_device(compute: ComputeConfig) -> None:
+    """Raise ConfigError where this machine cannot compute as configured."""
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if compute.accelerator == "gpu" and not gpu:
+        raise ConfigError(
+            "compute.accelerator is 'gpu', but torch finds none here: set it to 'auto' or 'cpu'"
+        )
+    if compute.precision == "fp16" and (compute.accelerator == "cpu" or not gpu):
+        raise ConfigError(
+            f"compute.precision is 'fp16', which needs a GPU, but compute.accelerator is "
+            f"'{compute.accelerator}'{'' if gpu else ' and there is none here'}: set precision to "
+            "'bf16' or 'fp32'"
+        )
 
 
 @contextmanager

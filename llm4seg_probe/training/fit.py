@@ -14,18 +14,17 @@ import lightning
 import torch
 from filelock import FileLock, Timeout
 from lightning.fabric.utilities.warnings import PossibleUserWarning
-from torch import nn
 
 from llm4seg_probe import progress, storage, tables
 from llm4seg_probe.config import Config
 from llm4seg_probe.data.batches import ImageDataset
-from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.opening import open_collection
-from llm4seg_probe.data.splits import Split, split_of
-from llm4seg_probe.errors import TrainingError
+from llm4seg_probe.data.splits import split_of
+from llm4seg_probe.errors import ConfigError, TrainingError
+from llm4seg_probe.models.arms import ARMS
 from llm4seg_probe.models.network import build_network
 from llm4seg_probe.training import checkpoint, folder
-from llm4seg_probe.training.compute import arranged, computing
+from llm4seg_probe.training.compute import arranged, check_device, computing
 from llm4seg_probe.training.environment import environment, peak_memory_mb
 from llm4seg_probe.training.evaluate import score_checkpoints
 from llm4seg_probe.training.task import ArchiveIO, SegmentationTask
@@ -34,30 +33,46 @@ from llm4seg_probe.training.writer import FolderWriter
 _PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def train(config: Config, out: Path, *, resume: bool = False) -> Path:
+def train(config: Config, out: Path, *, resume: bool = False, embed_layer: bool = False) -> Path:
     """Train, select and score one run; return the path of its ``run.pt``.
 
     The folder ``out`` then holds the files of a run folder; interrupted, it goes on with
-    ``resume``. Raises a UserError where the data, the layer or the folder do not allow it.
+    ``resume``. With ``embed_layer`` the layer's weights are in ``run.pt``, which then opens
+    without the layer's source. Raises a UserError where the data, the network, the layer, the
+    machine or the folder do not allow it, before anything is trained.
     """
+    if embed_layer and ARMS[config.arm].middle != "layer":
+        raise ConfigError(
+            f"arm '{config.arm}' has no decoder layer to embed: leave --embed-llm out"
+        )
+    check_device(config.compute)
     started = time.monotonic()
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out.with_name(f".{out.name}.lock"), blocking=False)
     try:
         with lock:
-            _train(config, out, resume=resume, started=started)
+            _train(config, out, resume=resume, embed_layer=embed_layer, started=started)
     except Timeout as error:
         raise TrainingError(f"another process is training {out} at this moment") from error
     return out / folder.BEST
 
 
-def _train(config: Config, out: Path, *, resume: bool, started: float) -> None:
-    collection = open_collection(config.data.name, classes=config.data.classes)
-    split = split_of(collection, config.data)
-    last = folder.prepare(out, config, resume=resume)
-    split.save(out / folder.SPLIT)
+def _train(config: Config, out: Path, *, resume: bool, embed_layer: bool, started: float) -> None:
     with computing(config.compute):
-        network = _fit(config, collection, split, out, last)
+        # First, because it is quick to say what of the configuration does not fit together.
+        network = arranged(build_network(config), config)
+        collection = open_collection(config.data.name, classes=config.data.classes)
+        split = split_of(collection, config.data)
+        last = folder.prepare(out, config, resume=resume)
+        split.save(out / folder.SPLIT)
+        task = SegmentationTask(
+            config,
+            network,
+            ImageDataset(collection, split.train, config.data, augment_seed=config.seed),
+            ImageDataset(collection, split.val, config.data, augment_seed=None),
+        )
+        _fit(task, FolderWriter(out, collection.name, split, embed_layer=embed_layer), last)
+        network.eval()
         scores = score_checkpoints(
             {"best": checkpoint.read_run(out / folder.BEST)["state"], "last": None},
             network, config, collection, split, run=out.name,
@@ -72,19 +87,11 @@ def _train(config: Config, out: Path, *, resume: bool, started: float) -> None:
     storage.write_json(out / folder.ENVIRONMENT, about)
 
 
-def _fit(
-    config: Config, collection: Collection, split: Split, out: Path, last: Path | None
-) -> nn.Module:
-    network = arranged(build_network(config), config)
-    task = SegmentationTask(
-        config,
-        network,
-        ImageDataset(collection, split.train, config.data, augment_seed=config.seed),
-        ImageDataset(collection, split.val, config.data, augment_seed=None),
-    )
+def _fit(task: SegmentationTask, writer: FolderWriter, last: Path | None) -> None:
+    config, out = task.config, writer.folder
     steps = config.training.epochs * task.steps_per_epoch
     with progress.bar(f"Training {out.name}", steps) as advance, _quiet(), _rng_kept():
-        writer = FolderWriter(out, out.name, collection.name, split, advance)
+        writer.advance = advance
         trainer = lightning.Trainer(
             max_epochs=config.training.epochs,
             accelerator=config.compute.accelerator,
@@ -105,7 +112,6 @@ def _fit(
         if last is not None:
             advance(checkpoint.read(last)["global_step"])
         trainer.fit(task, ckpt_path=last)
-    return task.network.eval()
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""A finished run, opened from its ``run.pt`` alone."""
+"""A finished run: what its ``run.pt`` holds, and how it is opened from that alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -15,7 +16,16 @@ from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.data.transforms import Preprocess
 from llm4seg_probe.errors import CheckpointError, DataError, unknown
-from llm4seg_probe.models.network import build_network, frozen_decoder, load_portable_state
+from llm4seg_probe.llm.decoder import Decoder
+from llm4seg_probe.llm.identity import LayerIdentity, sha256_of_tensors
+from llm4seg_probe.models.network import (
+    build_network,
+    decoder_from_embedded,
+    embedded_layer,
+    frozen_decoder,
+    load_portable_state,
+    portable_state,
+)
 from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.compute import arranged
 
@@ -25,13 +35,14 @@ class Run:
     """A trained network with the configuration, the split and the transform it was trained with.
 
     ``network`` is in eval mode: what ``transform`` makes of an image in, logits (B, K, *grid) out.
+    ``epoch`` is the one whose weights these are, None where a converted checkpoint does not say.
     """
 
     name: str
     dataset: str
     config: Config
     split: Split
-    epoch: int
+    epoch: int | None
     network: nn.Module
     path: Path
 
@@ -51,7 +62,12 @@ class Run:
         return Preprocess(self.config.data)
 
     def collection(self, data: Path | None = None) -> Collection:
-        """The run's own images, or those of another folder."""
+        """The run's own images, or those of another folder.
+
+        Raises DataError where the run does not say which images it was trained on.
+        """
+        if data is None:
+            self._require_split()
         name = self.config.data.name if data is None else str(data)
         return open_collection(name, classes=self.config.data.classes)
 
@@ -62,6 +78,7 @@ class Run:
         """
         if data is not None:
             return tuple(sample.image for sample in self.collection(data).samples)
+        self._require_split()
         sides = {"train": self.split.train, "val": self.split.val, "test": self.split.test}
         if split not in sides:
             raise DataError(unknown("split", split, sides))
@@ -76,16 +93,58 @@ class Run:
         )
         return batches(dataset, size)
 
+    def _require_split(self) -> None:
+        if not self.split.train:
+            raise DataError(
+                f"{self.path} was converted from a checkpoint that does not say which images it "
+                "was trained on: add --data FOLDER, which holds images/ and masks/"
+            )
+
+
+def run_content(
+    network: nn.Module,
+    config: Config,
+    *,
+    name: str,
+    dataset: str,
+    split: Split,
+    epoch: int | None,
+    val_iou: float | None,
+    embed_layer: bool,
+) -> dict[str, Any]:
+    """What ``run.pt`` holds: enough to open it from any folder.
+
+    A frozen layer is in it by its identity alone; with ``embed_layer`` the tensors of the
+    decoder are in it too, and its source is not needed any more.
+    """
+    decoder = frozen_decoder(network)
+    embedded = embedded_layer(network) if embed_layer else None
+    if embedded is not None:
+        embedded["sha256"] = sha256_of_tensors(embedded["tensors"])
+    return {
+        "format": checkpoint.FORMAT,
+        "version": checkpoint.VERSION,
+        "name": name,
+        "dataset": dataset,
+        "config": config.model_dump(mode="json"),
+        "split": split.to_dict(),
+        "epoch": epoch,
+        "val_iou": val_iou,
+        "layer": decoder.identity.to_dict() if decoder is not None else None,
+        "embedded": embedded,
+        "state": portable_state(network),
+    }
+
 
 def load(path: str | Path) -> Run:
-    """Open a run from its ``run.pt``; a frozen layer is read from its source and verified.
+    """Open a run from its ``run.pt``; a frozen layer is verified, from its source or embedded.
 
     Raises CheckpointError if the file is no run, or its layer is not the one it was trained with.
     """
     path = Path(path)
     content = checkpoint.read_run(path)
     config = validated(content["config"], Config, str(path))
-    network = arranged(build_network(config), config)
+    network = arranged(build_network(config, _embedded_decoder(content, config, path)), config)
     decoder = frozen_decoder(network)
     if decoder is not None and decoder.identity.sha256 != content["layer"]["sha256"]:
         raise CheckpointError(
@@ -103,3 +162,20 @@ def load(path: str | Path) -> Run:
         network=network.eval(),
         path=path,
     )
+
+
+def _embedded_decoder(content: dict[str, Any], config: Config, path: Path) -> Decoder | None:
+    """The decoder whose tensors lie in the file itself, verified; None where they do not."""
+    embedded = content.get("embedded")
+    if embedded is None:
+        return None
+    found = sha256_of_tensors(embedded["tensors"])
+    if found != embedded["sha256"]:
+        raise CheckpointError(
+            f"{path}: the decoder layer inside it was changed since it was stored: its SHA-256 was "
+            f"{embedded['sha256'][:12]}…, now it is {found[:12]}…"
+        )
+    decoder = decoder_from_embedded(config, embedded)
+    if content["layer"] is not None:
+        decoder.identity = LayerIdentity.from_dict(content["layer"])
+    return decoder

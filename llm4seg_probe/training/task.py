@@ -19,7 +19,7 @@ from llm4seg_probe.models.network import parameter_groups, portable_state
 from llm4seg_probe.randomness import address
 from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.compute import memory_format
-from llm4seg_probe.training.loss import SegmentationLoss, overlap
+from llm4seg_probe.training.loss import SegmentationLoss, halving_mean, over_scales, overlap
 from llm4seg_probe.training.optimiser import optimiser, schedule
 
 Collated = tuple[Tensor, Tensor, Tensor]
@@ -108,13 +108,16 @@ class SegmentationTask(lightning.LightningModule):
 
     def _step(self, batch: Collated, stage: str) -> Tensor:
         images, masks, _ = batch
-        logits = self.network(images.to(memory_format=self._format))
-        loss: Tensor = self.loss(logits, masks)
-        iou = overlap(logits.detach(), masks, self.config.evaluation.threshold)
+        produced = self.network(images.to(memory_format=self._format))
+        scales = scales_of(produced, masks, supervised=stage == "train")
+        losses = over_scales(self.loss, scales, masks)
+        iou = overlap(scales[0].detach(), masks, self.config.evaluation.threshold)
         self.epoch_log.setdefault(f"{stage}_iou", []).append(iou)
-        # Weighted by images, so that a last small batch does not count as much as a full one.
-        self.epoch_log.setdefault(f"{stage}_loss", []).append(loss.detach().expand(len(images)))
-        return loss
+        # The full logits' loss, which is comparable between training and validation. Weighted by
+        # images, so that a last small batch does not count as much as a full one.
+        full = losses[0].detach().expand(len(images))
+        self.epoch_log.setdefault(f"{stage}_loss", []).append(full)
+        return halving_mean(losses)
 
     def epoch_row(self) -> dict[str, float]:
         """Means over the images of the epoch that ends: a row of ``metrics.csv``."""
@@ -125,6 +128,30 @@ class SegmentationTask(lightning.LightningModule):
         """Leave the frozen layer out of what is saved for resuming."""
         state = portable_state(self.network)
         checkpoint["state_dict"] = {f"network.{name}": value for name, value in state.items()}
+
+
+def scales_of(produced: object, masks: Tensor, *, supervised: bool) -> tuple[Tensor, ...]:
+    """Outputs of a network as a tuple: its logits, and the coarser ones if it is ``supervised``.
+
+    Raises TrainingError unless the first are logits for the masks (B, K, *grid).
+    """
+    several = supervised and isinstance(produced, tuple | list)
+    scales: tuple[object, ...] = tuple(produced) if several else (produced,)  # type: ignore[arg-type]
+    tensors = tuple(scale for scale in scales if isinstance(scale, Tensor))
+    shape = tuple(masks.shape)
+    if not tensors or len(tensors) < len(scales):
+        returned = type(produced).__name__
+        when = "training" if supervised else "evaluation"
+        more = ", or in training a tuple of them with the full ones first"
+        raise TrainingError(
+            f"the network returns a {returned} in {when}; logits {shape} are expected{more}"
+        )
+    if tensors[0].shape != masks.shape:
+        raise TrainingError(
+            f"the network returns logits {tuple(tensors[0].shape)} for masks {shape}: they have to "
+            "have one channel for each of data.classes, and the size of the image"
+        )
+    return tensors
 
 
 class ArchiveIO(CheckpointIO):

@@ -10,30 +10,12 @@ import pandas as pd
 
 from llm4seg_probe import tables
 from llm4seg_probe.data.splits import Split
-from llm4seg_probe.models.network import frozen_decoder, portable_state
+from llm4seg_probe.errors import TrainingError
 from llm4seg_probe.progress import Advance
 from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.folder import BEST, LAST, METRICS
+from llm4seg_probe.training.run import run_content
 from llm4seg_probe.training.task import SegmentationTask
-
-
-def run_content(
-    task: SegmentationTask, name: str, dataset: str, split: Split, row: dict[str, Any]
-) -> dict[str, Any]:
-    """What ``run.pt`` holds: enough to open it from any folder, without the frozen layer."""
-    decoder = frozen_decoder(task.network)
-    return {
-        "format": checkpoint.FORMAT,
-        "version": checkpoint.VERSION,
-        "name": name,
-        "dataset": dataset,
-        "config": task.config.model_dump(mode="json"),
-        "split": split.to_dict(),
-        "epoch": row["epoch"],
-        "val_iou": row["val_iou"],
-        "layer": decoder.identity.to_dict() if decoder is not None else None,
-        "state": portable_state(task.network),
-    }
 
 
 class FolderWriter(lightning.Callback):
@@ -43,10 +25,20 @@ class FolderWriter(lightning.Callback):
     on from the epoch before and writes the same files again.
     """
 
-    def __init__(self, folder: Path, name: str, dataset: str, split: Split, advance: Advance):
+    def __init__(
+        self,
+        folder: Path,
+        dataset: str,
+        split: Split,
+        *,
+        embed_layer: bool,
+    ) -> None:
         self.folder = folder
-        self.about = (name, dataset, split)
-        self.advance = advance
+        self.dataset = dataset
+        self.split = split
+        self.advance: Advance = lambda steps: None
+        """Moves the progress bar, once there is one."""
+        self.embed_layer = embed_layer
         self.rows: list[dict[str, Any]] = []
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
@@ -62,14 +54,33 @@ class FolderWriter(lightning.Callback):
         best = max((earlier["val_iou"] for earlier in self.rows), default=float("-inf"))
         self.rows.append(row)
         if row["val_iou"] > best:
-            checkpoint.save(run_content(pl_module, *self.about, row), self.folder / BEST)
+            content = run_content(
+                pl_module.network,
+                pl_module.config,
+                name=self.folder.name,
+                dataset=self.dataset,
+                split=self.split,
+                epoch=row["epoch"],
+                val_iou=row["val_iou"],
+                embed_layer=self.embed_layer,
+            )
+            checkpoint.save(content, self.folder / BEST)
         tables.write_table(pd.DataFrame(self.rows), self.folder / METRICS, tables.METRICS)
         trainer.save_checkpoint(self.folder / LAST)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far, for resuming."""
-        return {"rows": self.rows}
+        """The rows so far, for resuming, and whether the layer is embedded."""
+        return {"rows": self.rows, "embed_layer": self.embed_layer}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows of the epochs before the interruption."""
+        """Take the rows of the epochs before the interruption.
+
+        Raises TrainingError where the layer was embedded then and is not now, or the reverse.
+        """
+        begun = state_dict.get("embed_layer", False)
+        if begun != self.embed_layer:
+            raise TrainingError(
+                f"{self.folder} was begun {'with' if begun else 'without'} --embed-llm: a run is "
+                "resumed as it was begun"
+            )
         self.rows = state_dict["rows"]

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from llm4seg_probe.config import Config, validated
+from llm4seg_probe.config import ARMS_THAT_TRAIN_A_LAYER, BoosterConfig, Config, validated
 from llm4seg_probe.errors import CheckpointError, ConfigError, SiteError, SourceError
 from llm4seg_probe.models.arms import ARMS
+from llm4seg_probe.models.booster import build_booster
 from llm4seg_probe.models.network import (
     build_network,
     decoder_from_embedded,
@@ -63,6 +64,7 @@ def sha256(tensors):
 
 def test_the_arms_are_those_of_the_configuration_in_its_order():
     assert list(ARMS) == list(Config.model_fields["arm"].annotation.__args__)
+    assert set(ARMS_THAT_TRAIN_A_LAYER) == {arm for arm in ARMS if ARMS[arm].trainable}
 
 
 def test_arms_of_a_seed_share_the_weights_of_the_cnn_bit_for_bit(config_of):
@@ -214,8 +216,18 @@ def test_low_precision_is_for_frozen_layers(config_of, images):
     frozen = build_network(config_of("llm", layer_precision="bf16"))
     assert frozen_decoder(frozen).dtype == torch.bfloat16
     assert frozen(images).dtype == torch.float32
-    trained = booster_of(build_network(config_of("llm-trainable", layer_precision="bf16")))
-    assert trained.middle.dtype == torch.float32
+    low_rank = build_network(config_of("llm-lora", layer_precision="bf16"))
+    assert low_rank(images).dtype == torch.float32
+
+
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if ARMS[arm].trainable])
+def test_a_layer_that_is_trained_in_low_precision_is_refused(arm, config_of):
+    plain = config_of(arm).model_dump()
+    low = {**plain, "booster": {**plain["booster"], "layer_precision": "bf16"}}
+    with pytest.raises(ConfigError, match=f"booster.layer_precision is 'bf16', but arm '{arm}' tr"):
+        validated(low, Config, "here")
+    with pytest.raises(ConfigError, match=f"layer_precision is 'bf16', but arm '{arm}' trains"):
+        build_booster(arm, BoosterConfig(**low["booster"]), 4, 0)
 
 
 @pytest.mark.parametrize("arm", ARMS)

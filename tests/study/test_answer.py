@@ -117,6 +117,7 @@ def test_what_is_wrong_with_an_analysis_is_said(tmp_path: Path) -> None:
         ("epochs: 5", "epoch: 5", r"training.epoch: unknown field 'epoch'. Did you mean 'epochs'"),
         ("arm: [cnn, adapters,", "arm: [cnn, adaptors,", "Did you mean 'adapters'"),
         ("arm: [cnn, llm]", "arm: []", "factors.arm: Tuple should have at least 1 item"),
+        ("baseline: cnn", "baseline: mlp", "comparison.baseline: unknown arm 'mlp'"),
         ("score: effective_rank", "score: efective_rank", "Did you mean 'effective_rank'"),
     ]:
         path = tmp_path / "changed.yaml"
