@@ -24,6 +24,9 @@ def compare(
     case: Annotated[str, typer.Option(help="Column of the cases, if there is one.")] = "image",
     margin: Annotated[float, typer.Option(help="Smallest difference that matters.")] = 0.005,
     where: Where = None,
+    average_over: Annotated[
+        list[str] | None, typer.Option(help="Column to average over, such as class; repeatable.")
+    ] = None,
     fold: Annotated[str | None, typer.Option(help="Column of the folds of a k-fold table.")] = None,
     test_share: Annotated[float | None, typer.Option(help="Share of a fold's test data.")] = None,
     drop_unpaired: Annotated[
@@ -43,7 +46,7 @@ def compare(
     assert out is not None
     rows, path = compare_table(
         table, out, score=score, baseline=baseline, arm=arm, seed=seed, case=case, margin=margin,
-        where=pairs(where), fold=fold, test_share=test_share, drop_unpaired=drop_unpaired,
+        where=pairs(where), average_over=tuple(average_over or ()), fold=fold, test_share=test_share, drop_unpaired=drop_unpaired,
         unpaired=unpaired, bootstrap=bootstrap,
     )  # fmt: skip
     if as_json:

@@ -41,7 +41,7 @@ SEPARATE = (
 
 _OR = {
     "fold": ", or compare by fold, with fold and test_share",
-    "class": ", or average over them with average_over=['class']",
+    "class": ", or average over them, --average-over class (average_over=['class'])",
 }
 
 
@@ -180,7 +180,8 @@ def _refuse_separate(
         if len(values) > 1:
             raise TableError(
                 f"the table has several values of {name} ({_some(values)}): choose one first, "
-                f"such as where={{{name!r}: {values[0]!r}}}{_OR.get(name, '')}"
+                f"such as --where {name}={values[0]} (in Python where={{{name!r}: {values[0]!r}}})"
+                f"{_OR.get(name, '')}"
             )
 
 

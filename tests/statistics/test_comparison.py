@@ -450,23 +450,24 @@ def without(table, **match):
         (
             lambda t: pd.concat([t.assign(split="val"), t.assign(split="test")]), {},
             "the table has several values of split (val, test): choose one first, such as "
-            "where={'split': 'val'}",
+            "--where split=val (in Python where={'split': 'val'})",
         ),
         (
             # No two rows collide, and yet two checkpoints would be averaged.
             lambda t: t.assign(checkpoint=np.where(t["image"] < "image2", "best", "last")), {},
             "the table has several values of checkpoint (best, last): choose one first, such as "
-            "where={'checkpoint': 'best'}",
+            "--where checkpoint=best (in Python where={'checkpoint': 'best'})",
         ),
         (
             lambda t: pd.concat([t.assign(fold=0), t.assign(fold=1)]), {},
-            "the table has several values of fold (0, 1): choose one first, such as where={'fold': "
-            "'0'}, or compare by fold, with fold and test_share",
+            "the table has several values of fold (0, 1): choose one first, such as --where "
+            "fold=0 (in Python where={'fold': '0'}), or compare by fold, with fold and test_share",
         ),
         (
             lambda t: pd.concat([t.assign(**{"class": n}) for n in "ab"]), {},
             "the table has several values of class (a, b): choose one first, such as "
-            "where={'class': 'a'}, or average over them with average_over=['class']",
+            "--where class=a (in Python where={'class': 'a'}), or average over them, "
+            "--average-over class (average_over=['class'])",
         ),
         (
             lambda t: t, {"case": None},
