@@ -1,16 +1,14 @@
-"""Single commands on finished runs: score, probe, compare; each writes its table."""
+"""Single commands on finished runs: score and probe; each writes its table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from llm4seg_probe import progress, tables
-from llm4seg_probe.errors import TableError
 
 
 @dataclass(frozen=True)
@@ -112,22 +110,6 @@ def map_runs(
     return ProbeResult(
         table, _means(table, keys, ["iou", "auroc", "contrast"]), target, write_map_figures(out)
     )
-
-
-def compare_table(path: Path, out: Path, **options: Any) -> tuple[pd.DataFrame, Path]:
-    """Compare the arms of any tidy CSV; options are those of ``lp.compare``."""
-    from llm4seg_probe.statistics.compare import compare
-
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError as error:
-        raise TableError(f"no such table: {path}") from error
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise TableError(f"{path} is not a readable CSV table: {error}") from error
-    rows = compare(table, **options)
-    target = out / tables.COMPARISON.name
-    tables.write_table(rows, target, tables.COMPARISON)
-    return rows, target
 
 
 def _means(table: pd.DataFrame, keys: list[str], values: list[str]) -> pd.DataFrame:
