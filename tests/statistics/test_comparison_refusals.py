@@ -1,0 +1,194 @@
+"""Tables and arguments that compare refuses, each with its reason."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llm4seg_probe.errors import ConfigError, TableError
+from llm4seg_probe.statistics.compare import compare
+
+
+def spoiled(table, index, value):
+    table = table.copy()
+    table.loc[index, "iou"] = value
+    return table
+
+
+def without(table, **match):
+    hit = np.logical_and.reduce([table[name] == value for name, value in match.items()])
+    return table[~hit]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (
+            lambda t: t, {"score": "ious"},
+            "unknown column 'ious'. Did you mean 'iou'? Valid: iou, run, dataset, arm, seed, "
+            "image, group",
+        ),
+        (
+            lambda t: t, {"arm": "arms"},
+            "unknown column (arm) 'arms'. Did you mean 'arm'? Valid: arm, run, dataset, seed, "
+            "image, group, iou",
+        ),
+        (lambda t: t, {"case": "slice"},
+            "unknown column (case) 'slice'. Valid: run, dataset, arm, seed, image, group, iou"),
+        (
+            lambda t: t, {"baseline": "cn"},
+            "unknown arm 'cn'. Did you mean 'cnn'? Valid: cnn, llm",
+        ),
+        (
+            lambda t: t, {"where": {"arm": "lm"}},
+            "unknown value of arm 'lm'. Did you mean 'llm'? Valid: llm, cnn",
+        ),
+        (
+            lambda t: t[t["arm"] == "cnn"], {},
+            "the table has no arm beside 'cnn' to compare it with",
+        ),
+        (lambda t: t[:0], {}, "the table has no rows"),
+        (
+            lambda t: without(t, arm="llm", seed=2), {},
+            "llm against cnn: seeds 2 of cnn have no partner. Run them, or leave them out with "
+            "drop_unpaired",
+        ),
+        (
+            lambda t: without(without(t, arm="llm", seed=2), arm="cnn", seed=4), {},
+            "llm against cnn: seeds 4 of llm have no partner; seeds 2 of cnn have no partner. Run "
+            "them, or leave them out with drop_unpaired",
+        ),
+        (
+            lambda t: t.assign(seed=t["seed"] + 100 * (t["arm"] == "llm")),
+            {"drop_unpaired": True},
+            "llm against cnn: no seed is in both (seeds 100, 101, 102, 103, 104 of llm have no "
+            "partner; seeds 0, 1, 2, 3, 4 of cnn have no partner)",
+        ),
+        (
+            lambda t: without(t, arm="llm", seed=2, image="image5"), {},
+            "llm against cnn: no score (missing, NaN or infinite) for llm seed 2 case image5. "
+            "Fill them, or leave those cases out of all runs with drop_unpaired",
+        ),
+        (
+            lambda t: spoiled(t, 3, np.nan), {},
+            "llm against cnn: no score (missing, NaN or infinite) for cnn seed 0 case image3. "
+            "Fill them, or leave those cases out of all runs with drop_unpaired",
+        ),
+        (
+            lambda t: spoiled(t, slice(0, 6), np.inf), {},
+            "llm against cnn: no score (missing, NaN or infinite) for cnn seed 0 case image0, cnn "
+            "seed 0 case image1, cnn seed 0 case image2, cnn seed 0 case image3, cnn seed 0 case "
+            "image4 and 2 more. Fill them, or leave those cases out of all runs with drop_unpaired",
+        ),
+        (
+            lambda t: pd.concat([t, without(t, seed=0).head(1)]), {},
+            "2 rows for dataset spine, arm cnn, seed 1, group patient0, image image0 (doubled in "
+            "seeds 1): nothing tells them apart; name the column of the cases, or leave one row "
+            "out",
+        ),
+        (
+            lambda t: pd.concat([t, t.assign(run="again", llm="other")]), {},
+            "2 rows for dataset spine, arm cnn, seed 0, group patient0, image image0 (doubled in "
+            "seeds 0, 1, 2, 3, 4): they differ in run (cnn-0, again), llm (empty, other); choose "
+            "one value of it first",
+        ),
+        (
+            lambda t: pd.concat([t.assign(split="val"), t.assign(split="test")]), {},
+            "the table has several values of split (val, test): choose one first, such as "
+            "--where split=val (in Python where={'split': 'val'})",
+        ),
+        (
+            # No two rows collide, and yet two checkpoints would be averaged.
+            lambda t: t.assign(checkpoint=np.where(t["image"] < "image2", "best", "last")), {},
+            "the table has several values of checkpoint (best, last): choose one first, such as "
+            "--where checkpoint=best (in Python where={'checkpoint': 'best'})",
+        ),
+        (
+            lambda t: pd.concat([t.assign(fold=0), t.assign(fold=1)]), {},
+            "the table has several values of fold (0, 1): choose one first, such as --where "
+            "fold=0 (in Python where={'fold': '0'}), or compare by fold, with fold and test_share",
+        ),
+        (
+            lambda t: pd.concat([t.assign(**{"class": n}) for n in "ab"]), {},
+            "the table has several values of class (a, b): choose one first, such as "
+            "--where class=a (in Python where={'class': 'a'}), or average over them, "
+            "--average-over class (average_over=['class'])",
+        ),
+        (
+            lambda t: t, {"case": None},
+            "24 rows for dataset spine, arm cnn, seed 0, group patient0, image image0",
+        ),
+        (
+            lambda t: t.assign(seed=t["seed"].astype(float).where(t["seed"] > 0)), {},
+            "column seed is empty in 48 of 240 rows; fill it or leave those rows out",
+        ),
+        (
+            lambda t: t.assign(iou=t["iou"].astype(str).where(t.index != 7, "n/a")), {},
+            "column iou holds 'n/a', which is not a number",
+        ),
+        (
+            lambda t: t.assign(iou=t["iou"].where(t["arm"] == "cnn", 100 * t["iou"])), {},
+            "iou mixes fractions and percentages: fractions in spine cnn 0, spine cnn 1, spine "
+            "cnn 2, spine cnn 3, spine cnn 4, the other unit elsewhere. Bring all rows to one unit",
+        ),
+        (
+            lambda t: t, {"fold": "fold"},
+            "fold and test_share go together: name the column, and its share of data",
+        ),
+        (
+            lambda t: t, {"fold": "folds", "test_share": 0.2},
+            "unknown column (fold) 'folds'. Valid: run, dataset, arm, seed, image, group, iou",
+        ),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_be_compared_says_why(study, change, options, message):
+    with pytest.raises(TableError) as refusal:
+        compare(change(study()), **options)
+    if options.get("case", "") is None:
+        assert str(refusal.value).startswith("2 rows for dataset spine, arm cnn, seed 0, group")
+    else:
+        assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"margin": 0}, "margin is 0: give a number above 0"),
+        ({"margin": -1}, "margin is -1: give a number above 0"),
+        ({"alpha": 0.7}, "alpha is 0.7: give a number between 0 and 0.5"),
+        ({"bootstrap": -5}, "bootstrap is -5: give a number of resamples, or 0"),
+        (
+            {"fold": "fold", "test_share": 20},
+            "test_share is 20: give a number between 0 and 1, such as 0.2 for five folds",
+        ),
+    ],
+)
+def test_an_argument_that_makes_no_sense_says_why(study, options, message):
+    with pytest.raises(ConfigError) as refusal:
+        compare(study(), **options)
+    assert str(refusal.value) == message
+
+
+def test_a_fraction_s_margin_on_percentages_is_refused(per_seed):
+    table = per_seed(cnn=[100 * b for b in B], llm=[100 * a for a in A])
+    with pytest.raises(ConfigError) as refusal:
+        compare(table)
+    assert str(refusal.value) == (
+        "iou is in per cent here (values up to 66.1), but the margin is 0.005: give it in the "
+        "same unit, such as 0.5"
+    )
+
+
+def test_a_data_set_without_an_arm_is_named(study):
+    other = study(seed=1).assign(dataset="phantoms")
+    with pytest.raises(TableError, match=r"^data set 'phantoms' has no rows of arm 'llm'$"):
+        compare(pd.concat([study(), other[other["arm"] == "cnn"]]))
+
+
+def test_averaging_over_unequal_parts_is_refused(study):
+    table = pd.concat([study(**{"class": name}) for name in ("liver", "spleen")])
+    lacking = table.reset_index(drop=True).drop(index=0)
+    with pytest.raises(TableError) as refusal:
+        compare(lacking, average_over=["class"])
+    assert str(refusal.value) == (
+        "averaging over class: not all runs have the same number of rows for spine patient0 image0"
+    )
