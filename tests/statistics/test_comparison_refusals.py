@@ -169,7 +169,7 @@ def test_an_argument_that_makes_no_sense_says_why(study, options, message):
 
 
 def test_a_fraction_s_margin_on_percentages_is_refused(per_seed):
-    table = per_seed(cnn=[100 * b for b in B], llm=[100 * a for a in A])
+    table = per_seed(cnn=[63.1, 64.0, 63.7], llm=[64.0, 65.2, 63.3])
     with pytest.raises(ConfigError) as refusal:
         compare(table)
     assert str(refusal.value) == (
