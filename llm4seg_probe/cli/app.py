@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from llm4seg_probe.cli import data, llm, probe, statistics, study, train
+from llm4seg_probe.cli import convert, data, llm, model, probe, statistics, study, train
 from llm4seg_probe.errors import UserError
 
 
@@ -54,7 +54,7 @@ def _application() -> typer.Typer:
         help="Train, take apart and test frozen language-model layers in segmentation networks.",
         **settings,
     )
-    for module in (study, train, probe, statistics):
+    for module in (study, model, train, convert, probe, statistics):
         for name, command in module.COMMANDS.items():
             app.command(name)(guarded(command))
     for name, module in (("data", data), ("llm", llm)):

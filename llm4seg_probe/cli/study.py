@@ -71,9 +71,18 @@ def _study(analysis: Path, size: SizeOption, out: Path, as_json: bool) -> None:
 
     found = answer(load_analysis(analysis).at(size.value), out, size=size.value)
     if as_json:
-        emit_json({"page": found.page, "out": out, "claims": records(found.claims)})
+        emit_json(
+            {
+                "page": found.page,
+                "out": out,
+                "claims": records(found.claims),
+                "signatures": found.signatures,
+            }
+        )
         return
     say(verdict_text(found.claims))
+    for hint in found.signatures:
+        say(hint)
     say(f"\n{found.rests_on}\n\nThe page: {found.page.resolve()}")
 
 

@@ -27,16 +27,26 @@ def train(
     ] = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from last.pt.")] = False,
+    embed_llm: Annotated[
+        bool,
+        typer.Option("--embed-llm", help="Keep the layer's weights in run.pt: no source needed."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """One run into a run folder."""
     from llm4seg_probe.config import load_config
     from llm4seg_probe.training.fit import train as train_run
+    from llm4seg_probe.training.signatures import after_training
 
     chosen = load_config(config, tuple(overrides or ()))
     folder = out or Path("reports") / "runs" / f"{config.stem}-{chosen.arm}-{chosen.seed}"
-    checkpoint = train_run(chosen, folder, resume=resume)
-    emit_json({"checkpoint": checkpoint}) if as_json else say(f"The run: {checkpoint}")
+    checkpoint = train_run(chosen, folder, resume=resume, embed_layer=embed_llm)
+    signatures = after_training(folder)
+    if as_json:
+        emit_json({"checkpoint": checkpoint, "signatures": signatures})
+        return
+    for line in (f"The run: {checkpoint}", *signatures):
+        say(line)
 
 
 def evaluate(

@@ -182,7 +182,7 @@ def decoder_of_tensors(
     decoder = _assembled(bones, config, values, booster, numbers, weights, halves, sha256="")
     wanted, given = shapes_of(decoder), {name: tensor.shape for name, tensor in tensors.items()}
     if wanted != given:
-        first = min(name for name, shape in (wanted.items() ^ given.items()))
+        first = min(name for name, _ in (wanted.items() ^ given.items()))
         raise SourceError(
             f"the tensors given for {booster.source} are not those of layer "
             f"{', '.join(map(str, numbers))} of a {config.model_type} with its config; the first "
@@ -191,6 +191,31 @@ def decoder_of_tensors(
     dtype = _DTYPES[booster.layer_precision]
     decoder.load_state_dict({name: t.to(dtype) for name, t in tensors.items()}, assign=True)
     decoder.identity = replace(decoder.identity, sha256=decoder.fingerprint())
+    return decoder
+
+
+def hollow_decoder(
+    booster: BoosterConfig,
+    values: Mapping[str, Any],
+    *,
+    weights: Weights = "pretrained",
+    halves: Halves = "both",
+) -> Decoder:
+    """The decoder that a configuration names, of the right shapes but with nothing in it.
+
+    For counting: each tensor is a single zero, seen as often as its shape says, so no weights
+    are needed and next to no memory. values: contents of the language model's config.json.
+    """
+    config = config_from(dict(values), booster.source)
+    numbers = layer_numbers(booster.layers, config.num_hidden_layers, booster.source)
+    bones = skeleton(config, numbers)
+    decoder = _assembled(bones, config, values, booster, numbers, weights, halves, sha256="")
+    dtype = _DTYPES[booster.layer_precision]
+    hollow = {
+        name: torch.zeros((), dtype=dtype).expand(shape)
+        for name, shape in shapes_of(decoder).items()
+    }
+    decoder.load_state_dict(hollow, assign=True)
     return decoder
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llm4seg_probe.config import Arm, Config
+from llm4seg_probe.config import Arm, Config, validated
 from llm4seg_probe.errors import CheckpointError
 from llm4seg_probe.models.backbones import BACKBONES
 from llm4seg_probe.models.network import build_network, decoder_from_embedded
@@ -74,7 +74,9 @@ def from_reference(state: Mapping[str, Tensor], arm: Arm | None = None) -> tuple
     trained. By default it is ``cnn`` without a layer in the state dict, and ``llm`` with one.
     Data and split are those of a run that we know nothing of: ``unknown``.
 
-    Raises CheckpointError for a state dict that is not one of the published code's.
+    Raises CheckpointError for a state dict that is not one of the published code's, SourceError
+    for a layer with other tensors than its language model's, ConfigError for channels that no
+    network of ours takes.
     """
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     layer = {
@@ -142,7 +144,7 @@ def _config(state: Mapping[str, Tensor], source: str | None, arm: Arm) -> Config
     booster = {"layer": LAYER, "attention": "reference", "position": "reference"}
     if source is not None:
         booster["source"] = source
-    return Config.model_validate(
+    return validated(
         {
             "arm": arm,
             "seed": 41,
@@ -171,7 +173,9 @@ def _config(state: Mapping[str, Tensor], source: str | None, arm: Arm) -> Config
                 },
             },
             "compute": {"memory_format": "contiguous"},
-        }
+        },
+        Config,
+        "as a configuration",
     )
 
 

@@ -21,6 +21,7 @@ from llm4seg_probe.study.context import report_context
 from llm4seg_probe.study.probes import finish, probe_tables
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
 from llm4seg_probe.training import folder
+from llm4seg_probe.training.signatures import no_gain
 
 _MAP_MARGIN = 0.02  # in activation IoU; it only decides between "equivalent" and "inconclusive"
 
@@ -32,6 +33,8 @@ class Answer:
     page: Path
     claims: pd.DataFrame
     rests_on: str
+    signatures: tuple[str, ...]
+    """What to try where an arm is no better than the baseline."""
 
 
 def planned(analysis: Analysis, out: Path) -> list[PlannedRun]:
@@ -52,7 +55,12 @@ def answer(analysis: Analysis, out: Path, *, size: str) -> Answer:
     context = report_context(analysis, runs, size=size)
     storage.write_text(out / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.create(context)))
     rests_on = " ".join([analysis.rests_on, *context["dataset"]["caveats"]])
-    return Answer(write_report(out), claims, rests_on)
+    hints = no_gain(
+        found["scores.csv"],
+        {run.config.arm: run.config for run in runs},
+        analysis.comparison.baseline,
+    )
+    return Answer(write_report(out), claims, rests_on, tuple(hints))
 
 
 def gathered(runs: Sequence[PlannedRun]) -> dict[str, pd.DataFrame]:

@@ -6,14 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from llm4seg_probe import storage, tables
+from llm4seg_probe.errors import DownloadError, SourceError
 from llm4seg_probe.study.analysis import Probes
 from llm4seg_probe.study.gallery import read_gallery, write_gallery
 from llm4seg_probe.sweeps import local
 from llm4seg_probe.sweeps.plan import PlannedRun, make
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from llm4seg_probe.training.run import Run
 
 _DONE = "probes.json"  # written last: which probes the tables beside it are of
 
@@ -63,13 +70,28 @@ def probe_tables(runs: Sequence[PlannedRun], out: Path) -> dict[str, pd.DataFram
     }
 
 
+def untrained(run: Run) -> nn.Module | None:
+    """The network of a run before its training, for the null band of that name.
+
+    None where it cannot be made again: a converted checkpoint does not say how it began, and a
+    layer that lies in the file itself may have no source here.
+    """
+    from llm4seg_probe.models.network import build_network
+
+    if run.epoch is None:
+        return None
+    try:
+        return build_network(run.config).eval()
+    except (SourceError, DownloadError):
+        return None
+
+
 def _finish(task: _Task) -> None:
     make(task.run)
     _probe(task.run, task.probes)
 
 
 def _probe(planned: PlannedRun, probes: Probes) -> None:
-    from llm4seg_probe.models.network import build_network
     from llm4seg_probe.probing.maps import maps_table
     from llm4seg_probe.probing.rank import rank_table
     from llm4seg_probe.training.compute import computing
@@ -78,10 +100,10 @@ def _probe(planned: PlannedRun, probes: Probes) -> None:
     path = planned.path
     run = load(planned.checkpoint)
     with computing(run.config.compute):
-        untrained = build_network(run.config).eval()
-        rank = rank_table(run, run.batches(), probes.sites, untrained=untrained)
+        before = untrained(run)
+        rank = rank_table(run, run.batches(), probes.sites, untrained=before)
         maps, arrays = maps_table(
-            run, run.batches(), probes.sites, untrained=untrained, gallery=probes.gallery
+            run, run.batches(), probes.sites, untrained=before, gallery=probes.gallery
         )
     tables.write_table(rank, path / tables.RANK.name, tables.RANK)
     tables.write_table(maps, path / tables.MAPS.name, tables.MAPS)

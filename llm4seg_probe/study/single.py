@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from llm4seg_probe import progress, tables
+from llm4seg_probe.study.probes import untrained
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def rank_runs(
     for path in progress.track(checkpoints, "Rank"):
         run = load(path)
         with computing(run.config.compute):
-            parts.append(rank_table(run, run.batches(split, data), sites=sites))
+            before = untrained(run)
+            parts.append(rank_table(run, run.batches(split, data), sites, untrained=before))
     table = tables.conform(pd.concat(parts, ignore_index=True), tables.RANK)
     target = out / tables.RANK.name
     tables.write_table(table, target, tables.RANK)
@@ -99,7 +101,9 @@ def map_runs(
     for path in progress.track(checkpoints, "Maps"):
         run = load(path)
         with computing(run.config.compute):
-            table, arrays = maps_table(run, run.batches(split, data), sites=sites, gallery=gallery)
+            table, arrays = maps_table(
+                run, run.batches(split, data), sites, untrained=untrained(run), gallery=gallery
+            )
         parts.append(table)
         galleries.append(arrays)
     table = tables.conform(pd.concat(parts, ignore_index=True), tables.MAPS)

@@ -60,7 +60,7 @@ class FolderWriter(lightning.Callback):
                 name=self.folder.name,
                 dataset=self.dataset,
                 split=self.split,
-                epoch=row["epoch"],
+                epoch=int(row["epoch"]),
                 val_iou=row["val_iou"],
                 embed_layer=self.embed_layer,
             )
