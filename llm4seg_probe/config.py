@@ -33,6 +33,8 @@ ARMS_THAT_TRAIN_A_LAYER = ("llm-trainable", "transformer")
 """Arms whose layer moves as a whole, so that low precision is not for them."""
 
 
+_SHOWN = 3  # problems that one message names
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -274,8 +276,9 @@ def validated(values: dict[str, Any], model: type[ModelT], where: str) -> ModelT
     try:
         return model(**values)
     except ValidationError as error:
-        problems = "; ".join(_sentence(problem, model) for problem in error.errors())
-        raise ConfigError(f"{where}: {problems}") from error
+        problems = [_sentence(problem, model) for problem in error.errors()]
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise ConfigError(f"{where}: {'; '.join(problems[:_SHOWN])}{more}") from error
     except TypeError as error:
         raise ConfigError(f"{where}: {error}") from error
 

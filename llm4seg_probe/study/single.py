@@ -72,7 +72,8 @@ def rank_runs(
         run = load(path)
         with computing(run.config.compute):
             before = untrained(run)
-            parts.append(rank_table(run, run.batches(split, data), sites, untrained=before))
+            found = rank_table(run, run.batches(split, data), sites, untrained=before)
+        parts.append(found.assign(dataset=run.collection(data).name))
     table = tables.conform(pd.concat(parts, ignore_index=True), tables.RANK)
     target = out / tables.RANK.name
     tables.write_table(table, target, tables.RANK)
@@ -104,7 +105,7 @@ def map_runs(
             table, arrays = maps_table(
                 run, run.batches(split, data), sites, untrained=untrained(run), gallery=gallery
             )
-        parts.append(table)
+        parts.append(table.assign(dataset=run.collection(data).name))
         galleries.append(arrays)
     table = tables.conform(pd.concat(parts, ignore_index=True), tables.MAPS)
     target = out / tables.MAPS.name

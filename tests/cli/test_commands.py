@@ -111,6 +111,7 @@ def test_other_images_are_probed_when_asked(
     assert invoke("rank", "--ckpt", runs[0], "--data", few, "--out", out).exit_code == 0
     table = pd.read_csv(out / "rank.csv", keep_default_na=False)
     assert {"disc00", "disc01", "disc02"} == set(table["image"]) - {""}
+    assert set(table["dataset"]) == {"few"}
 
 
 class Exploit:
