@@ -9,7 +9,21 @@ from typing import Any
 
 import typer
 
-from llm4seg_probe.cli import convert, data, llm, model, probe, statistics, study, train
+from llm4seg_probe.cli import (
+    causes,
+    convert,
+    data,
+    features,
+    inputs,
+    llm,
+    model,
+    predict,
+    probe,
+    quality,
+    statistics,
+    study,
+    train,
+)
 from llm4seg_probe.errors import UserError
 
 
@@ -54,12 +68,14 @@ def _application() -> typer.Typer:
         help="Train, take apart and test frozen language-model layers in segmentation networks.",
         **settings,
     )
-    for module in (study, model, train, convert, probe, statistics):
+    alone = (study, model, train, predict, convert, probe, features, inputs, causes, statistics)
+    for module in alone:
         for name, command in module.COMMANDS.items():
             app.command(name)(guarded(command))
-    for name, module in (("data", data), ("llm", llm)):
-        group = typer.Typer(help=module.__doc__, **settings)
-        for inner, command in module.COMMANDS.items():
+    for name, modules in {"data": (data, quality), "llm": (llm,)}.items():
+        group = typer.Typer(help=modules[0].__doc__, **settings)
+        commands = [entry for module in modules for entry in module.COMMANDS.items()]
+        for inner, command in commands:
             group.command(inner)(guarded(command))
         app.add_typer(group, name=name)
     return app

@@ -1,4 +1,4 @@
-"""Data sets: what there is."""
+"""Data sets: what there is, prepared, checked, split, generated."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from llm4seg_probe.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from llm4seg_probe.study.single import ProbeResult
+    from llm4seg_probe.study.single.result import ProbeResult
 
 
 def rank(
@@ -31,7 +31,7 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Effective rank and largest-singular-value ratio by site: table and figure."""
-    from llm4seg_probe.study.single import rank_runs
+    from llm4seg_probe.study.single.rank import rank_runs
 
     assert out is not None
     found = rank_runs(checkpoints(ckpt), out, sites=_names(sites), split=split, data=data)
@@ -47,7 +47,7 @@ def maps(
     as_json: Json = False,
 ) -> None:
     """Foreground/background activation maps: gallery, activation IoU and its companions."""
-    from llm4seg_probe.study.single import map_runs
+    from llm4seg_probe.study.single.maps import map_runs
 
     assert out is not None
     found = map_runs(checkpoints(ckpt), out, sites=_names(sites), split=split, data=data)

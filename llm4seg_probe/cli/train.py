@@ -57,7 +57,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Scores per image and class of one or more runs."""
-    from llm4seg_probe.study.single import evaluate_runs
+    from llm4seg_probe.study.single.evaluate import evaluate_runs
 
     assert out is not None
     table, path = evaluate_runs(checkpoints(ckpt), out, split=split, data=data)
