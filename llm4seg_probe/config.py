@@ -44,6 +44,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+AugmentationName = Literal["none", "reference", "mild", "nnunet-like"]
+
+
+class Transform(Section):
+    """One of MONAI's random dictionary transforms, which moves image and mask alike."""
+
+    name: str = Field(description="its class in monai.transforms, such as RandFlipd")
+    on: Literal["both", "image"] = Field(
+        "both", description="'image' for changes of intensity; masks are moved with the image"
+    )
+    options: dict[str, Any] = Field({}, description="its arguments but for the keys")
+
+
 class DataConfig(Section):
     """Which images, how they are split, and what is done to them before the network."""
 
@@ -66,7 +79,27 @@ class DataConfig(Section):
         (96, 96),
         description="pixels that the network sees: height, width (or depth, height, width)",
     )
-    channels: Literal[1, 3] = Field(1, description="channels of the network's input")
+    spacing: tuple[float, ...] | None = Field(
+        None,
+        description="millimetres per pixel or voxel, in the order of image_size, to which images "
+        "are resampled first; null: each image as it is",
+    )
+    sampling: Literal["whole", "patches"] = Field(
+        "whole",
+        description="'whole': images resized to image_size; 'patches': training cuts patches of "
+        "image_size at random, and scoring slides a window of that size over the image",
+    )
+    patches_per_image: int = Field(2, ge=1, description="patches cut from an image in one epoch")
+    foreground_share: float = Field(
+        1 / 3, ge=0, le=1, description="share of the patches that is centred on the foreground"
+    )
+    channels: int = Field(1, ge=1, description="channels of the network's input")
+    modality: Literal["ct", "mr", "photo"] | None = Field(
+        None, description="of images whose data set does not say it"
+    )
+    ct_window: tuple[float, float] = Field(
+        (-200.0, 800.0), description="lower and upper Hounsfield unit that CT is clipped to"
+    )
     classes: tuple[str, ...] = Field(
         ("foreground",),
         min_length=1,
@@ -78,10 +111,11 @@ class DataConfig(Section):
         "images by their mean and SD; 'imagenet': its channel statistics; 'reference': those, then "
         "divided by 255 once more, with channels in BGR order, as the published code does",
     )
-    augmentation: Literal["none", "reference", "mild"] = Field(
+    augmentation: AugmentationName | tuple[Transform, ...] = Field(
         "reference",
         description="'reference': random quarter turns and flips; 'mild': flips left-right, small "
-        "turns, shifts and scalings, and intensity changes; 'none'",
+        "turns, shifts and scalings, and intensity changes; 'nnunet-like': larger ones, with noise "
+        "and blur; 'none'; or a list of MONAI's random dictionary transforms",
     )
 
     @model_validator(mode="after")
@@ -90,6 +124,15 @@ class DataConfig(Section):
             raise ValueError(
                 f"image_size is {list(self.image_size)}: give 2 or 3 numbers of at least 16"
             )
+        if self.spacing is not None and (
+            len(self.spacing) != len(self.image_size) or min(self.spacing) <= 0
+        ):
+            raise ValueError(
+                f"spacing is {list(self.spacing)}: give {len(self.image_size)} numbers of "
+                "millimetres, in the order of image_size"
+            )
+        if self.ct_window[0] >= self.ct_window[1]:
+            raise ValueError(f"ct_window is {list(self.ct_window)}: give the lower number first")
         return self
 
 
@@ -172,7 +215,7 @@ class BoosterConfig(Section):
 class OptimiserConfig(Section):
     """How weights move. A rate of null means that of the CNN."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(4e-3, gt=0, description="peak learning rate of the CNN")
     adapters_lr: float | None = Field(None, gt=0, description="of the two linear adapters")
     layer_lr: float | None = Field(None, gt=0, description="of a decoder layer that is trained")
@@ -180,7 +223,12 @@ class OptimiserConfig(Section):
     adapters_weight_decay: float | None = Field(None, ge=0)
     layer_weight_decay: float | None = Field(None, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; AdamW has its own")
-    schedule: Literal["one-cycle", "polynomial", "constant"] = "one-cycle"
+    nesterov: bool = Field(False, description="Nesterov's momentum, in SGD")
+    schedule: Literal["one-cycle", "polynomial", "cosine", "constant"] = "one-cycle"
+    power: float = Field(0.9, gt=0, description="exponent of the polynomial schedule")
+    warmup_steps: int = Field(
+        0, ge=0, description="steps of linear rise before the schedule; one-cycle has its own"
+    )
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
 
 
@@ -189,12 +237,41 @@ class TrainingConfig(Section):
 
     epochs: int = Field(12, ge=1)
     batch_size: int = Field(8, ge=1)
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
     optimiser: OptimiserConfig = OptimiserConfig()
+    output: Literal["sigmoid", "softmax"] = Field(
+        "sigmoid",
+        description="'sigmoid': each class is a question of its own, and classes may overlap "
+        "(binary, multi-label); 'softmax': one class per pixel, background too (multi-class)",
+    )
     cross_entropy_weight: float = Field(
         0.5, ge=0, description="of (binary) cross-entropy in the loss"
     )
     dice_weight: float = Field(1.0, ge=0, description="of soft Dice in the loss")
+    focal_weight: float = Field(0.0, ge=0, description="of the focal loss")
+    focal_gamma: float = Field(2.0, ge=0, description="exponent of the focal loss")
+    tversky_weight: float = Field(0.0, ge=0, description="of the Tversky loss")
+    tversky_alpha: float = Field(0.3, ge=0, description="weight of false positives in it")
+    tversky_beta: float = Field(0.7, ge=0, description="weight of false negatives in it")
+    early_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="stop after so many epochs without a better mean IoU on validation; null: "
+        "train all epochs",
+    )
     workers: int = Field(0, ge=0, description="loader processes; the bits do not depend on it")
+    loggers: dict[str, dict[str, Any]] = Field(
+        {},
+        description="further loggers of Lightning by class name, with their arguments, such as "
+        "TensorBoardLogger: {}; metrics.csv is always written",
+    )
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> Self:
+        weights = ("cross_entropy_weight", "dice_weight", "focal_weight", "tversky_weight")
+        if not any(getattr(self, name) for name in weights):
+            raise ValueError(f"no loss is left: give one of {', '.join(weights)} more than 0")
+        return self
 
 
 class EvaluationConfig(Section):
@@ -204,6 +281,9 @@ class EvaluationConfig(Section):
         0.5, gt=0, lt=1, description="probability above which a pixel is foreground"
     )
     nsd_tolerance: float = Field(2.0, gt=0, description="in millimetres, or pixels without spacing")
+    overlap: float = Field(
+        0.5, ge=0, lt=1, description="of neighbouring windows, where a window slides"
+    )
 
 
 class ComputeConfig(Section):
@@ -213,6 +293,14 @@ class ComputeConfig(Section):
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(1, ge=1, description="GPUs, or CPU processes, on each machine")
+    nodes: int = Field(1, ge=1, description="machines")
+    sync_batchnorm: bool = Field(
+        False,
+        description="batch statistics over all devices; otherwise each device has its own, and "
+        "the result depends on their number",
+    )
+    compile: bool = Field(False, description="torch.compile; does not pay on CPU")
     keep_freed_memory: bool = Field(
         True, description="glibc keeps freed memory for the next step: faster, the same bits"
     )

@@ -45,31 +45,38 @@ def sweep(
     analysis: Annotated[Path, typer.Argument(help="An analysis file.")],
     size: Annotated[SizeOption, typer.Option("--size", help="Scale.")] = SizeOption.small,
     out: Out = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option("--runs", help="Folder of runs that several analyses share."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
     as_json: Json = False,
 ) -> None:
     """All runs of an analysis that are missing, then its probes, comparison and page."""
     folder = out or Path("reports") / analysis.stem
     if not dry_run:
-        return _study(analysis, size, folder, as_json)
+        return _study(analysis, size, folder, as_json, runs)
     from llm4seg_probe.study.analysis import load_analysis
     from llm4seg_probe.study.answer import planned
 
-    runs = planned(load_analysis(analysis).at(size.value), folder)
+    found = planned(load_analysis(analysis).at(size.value), runs or folder / "runs")
     if as_json:
-        emit_json({"runs": [{"run": run.path.name, "done": run.done} for run in runs]})
+        emit_json({"runs": [{"run": run.path.name, "done": run.done} for run in found]})
         return None
-    for run in runs:
+    for run in found:
         say(f"{'done   ' if run.done else 'missing'}  {run.path.name}")
     return None
 
 
-def _study(analysis: Path, size: SizeOption, out: Path, as_json: bool) -> None:
+def _study(
+    analysis: Path, size: SizeOption, out: Path, as_json: bool, runs: Path | None = None
+) -> None:
     from llm4seg_probe.reporting.terminal import verdict_text
     from llm4seg_probe.study.analysis import load_analysis
     from llm4seg_probe.study.answer import answer
 
-    found = answer(load_analysis(analysis).at(size.value), out, size=size.value)
+    chosen = load_analysis(analysis).at(size.value)
+    found = answer(chosen, out, size=size.value, store=runs)
     if as_json:
         emit_json(
             {

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llm4seg_probe.config import DataConfig
-from llm4seg_probe.data.collection import Collection
+from llm4seg_probe.data.collection import Collection, Sample
 from llm4seg_probe.data.splitting import KINDS
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.storage import write_json
 
 SIDES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason why training on a split would be wrong."""
+
+    kind: Literal["split", "leak"]
+    """``leak``: the same image or group on two sides; ``split``: anything else."""
+    images: tuple[str, ...]
+    what: str
 
 
 @dataclass(frozen=True)
@@ -96,20 +106,29 @@ def split_of(collection: Collection, data: DataConfig) -> Split:
     Raises DataError: an unknown kind, a side without images, a group on two sides, or a stored
     split of another data set.
     """
-    if data.split in KINDS:
-        split = _drawn(collection, data)
-    elif data.split.endswith(".json"):
-        split = Split.load(Path(data.split))
-        _same_data(split, collection, data.split)
-    elif data.split.endswith("_train.txt"):
-        split = from_lists(collection, Path(data.split))
-    else:
-        raise DataError(
-            f"data.split: {unknown('split', data.split, KINDS)}, or the path of a stored split "
-            "(.json) or of a list (…_train.txt)"
-        )
+    split = unchecked_split(collection, data)
     check(split, collection)
     return split
+
+
+def unchecked_split(collection: Collection, data: DataConfig) -> Split:
+    """The split that a configuration asks for, whatever is wrong with its sides.
+
+    Raises DataError: an unknown kind, a split that cannot be drawn, or a stored one of another
+    data set.
+    """
+    if data.split in KINDS:
+        return _drawn(collection, data)
+    if data.split.endswith(".json"):
+        split = Split.load(Path(data.split))
+        _same_data(split, collection, data.split)
+        return split
+    if data.split.endswith("_train.txt"):
+        return from_lists(collection, Path(data.split))
+    raise DataError(
+        f"data.split: {unknown('split', data.split, KINDS)}, or the path of a stored split "
+        "(.json) or of a list (…_train.txt)"
+    )
 
 
 def from_lists(collection: Collection, train_list: Path) -> Split:
@@ -155,35 +174,57 @@ def _drawn(collection: Collection, data: DataConfig) -> Split:
 
 
 def check(split: Split, collection: Collection) -> None:
-    """Raise DataError where training on the split would be wrong.
+    """Raise DataError with the first of :func:`problems`, where there is one."""
+    for problem in problems(split, collection):
+        raise DataError(problem.what)
+
+
+def problems(split: Split, collection: Collection) -> Iterator[Problem]:
+    """Everything that would make training on the split wrong.
 
     That is: an empty side, a name that the data set does not have, an image on two sides, or a
     group on two sides although ``within_case`` is false.
     """
     sides = {name: split.side(name) for name in SIDES}
+    known = {sample.image: sample for sample in collection.samples}
     for name, images in sides.items():
         if not images:
-            raise DataError(
+            yield Problem(
+                "split",
+                (),
                 f"split '{split.name}' of {split.dataset}: no images in {name} "
                 f"({', '.join(f'{side} {len(found)}' for side, found in sides.items())}). "
-                "Use another split or more data"
+                "Use another split or more data",
             )
         for image in images:
-            collection.sample(image)
+            if image not in known:
+                nearest = unknown("image", image, list(known)[:20])
+                yield Problem("split", (image,), f"{collection.name}: {nearest}")
     pairs = [("train", "val"), ("train", "test")]
     pairs += [] if split.validation_is_test else [("val", "test")]
     for a, b in pairs:
-        shared = sorted(set(sides[a]) & set(sides[b]))
-        if shared:
-            raise DataError(f"split '{split.name}': image '{shared[0]}' is in {a} and in {b}")
-        if split.within_case:
-            continue
-        common = sorted(_units(collection, sides[a]) & _units(collection, sides[b]))
-        if common:
-            raise DataError(
-                f"split '{split.name}': group '{common[0]}' is in {a} and in {b}, which would "
-                "leak. Split by group, or declare within_case: true in a stored split"
-            )
+        here, there = ([known[image] for image in sides[side] if image in known] for side in (a, b))
+        yield from _shared(split, (a, here), (b, there))
+
+
+def _shared(
+    split: Split, here: tuple[str, list[Sample]], there: tuple[str, list[Sample]]
+) -> Iterator[Problem]:
+    """Images, then groups, that are on both of two sides."""
+    (a, first), (b, second) = here, there
+    for image in sorted({s.image for s in first} & {s.image for s in second}):
+        what = f"split '{split.name}': image '{image}' is in {a} and in {b}"
+        yield Problem("leak", (image,), what)
+    if split.within_case:
+        return
+    for unit in sorted({s.unit for s in first} & {s.unit for s in second}):
+        images = tuple(dict.fromkeys(s.image for s in (*first, *second) if s.unit == unit))
+        yield Problem(
+            "leak",
+            images,
+            f"split '{split.name}': group '{unit}' is in {a} and in {b}, which would "
+            "leak. Split by group, or declare within_case: true in a stored split",
+        )
 
 
 def _units(collection: Collection, images: tuple[str, ...]) -> set[str]:

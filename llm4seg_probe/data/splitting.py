@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, TypeVar
 
@@ -80,7 +80,7 @@ def _case_blocks(case: str, slices: list[Sample], seed: int) -> dict[str, tuple[
     lengths = {"train": usable - 2 * val, "val": val, "test": val}
     found = {}
     position = 0
-    for side in _shuffled(list(lengths), seed, "blocks", case):
+    for side in shuffled(list(lengths), seed, "blocks", case):
         found[side] = tuple(part.image for part in slices[position : position + lengths[side]])
         position += lengths[side] + gap
     return found
@@ -88,14 +88,14 @@ def _case_blocks(case: str, slices: list[Sample], seed: int) -> dict[str, tuple[
 
 def cases(collection: Collection, seed: int) -> Parts:
     """Whole cases on one side: a fifth of them tests, a fifth validates, at least one each."""
-    units = _shuffled(_units(collection), seed, "cases")
+    units = shuffled(units_of(collection), seed, "cases")
     if len(units) < 3:
         raise DataError(
             f"{collection.name} has {len(units)} cases that may be parted; split 'cases' needs 3"
         )
     held = max(1, round(len(units) * VAL_SHARE))
     sides = {"test": units[:held], "val": units[held : 2 * held], "train": units[2 * held :]}
-    return _by_unit(collection, {unit: side for side, those in sides.items() for unit in those})
+    return by_unit(collection, {unit: side for side, those in sides.items() for unit in those})
 
 
 def groups(collection: Collection, seed: int) -> Parts:
@@ -104,27 +104,27 @@ def groups(collection: Collection, seed: int) -> Parts:
     Groups are ordered by their mean share of foreground and cut into ``SIZE_CLASSES`` classes;
     each class is shuffled, and sides are dealt along the classes 60 : 20 : 20.
     """
-    units = _units(collection)
+    units = units_of(collection)
     if len(units) < 3:
         raise DataError(f"{collection.name} has {len(units)} groups; split 'groups' needs 3")
-    share = _foreground(collection)
+    share = foreground_shares(collection)
     ordered = sorted(units, key=lambda unit: (share[unit], unit))
     dealt: list[str] = []
     for number, stratum in enumerate(
         np.array_split(np.array(ordered), min(SIZE_CLASSES, len(units)))
     ):
-        dealt += _shuffled([str(unit) for unit in stratum], seed, "groups", number)
+        dealt += shuffled([str(unit) for unit in stratum], seed, "groups", number)
     pattern: tuple[str, ...] = ("train", "val", "train", "test", "train")
     if len(dealt) < len(pattern):
         pattern = ("train", "val", "test", "train")[: len(dealt)]
     offset = address(seed, "split", "groups", "offset") % len(pattern)
     sides = {unit: pattern[(i + offset) % len(pattern)] for i, unit in enumerate(dealt)}
-    return _by_unit(collection, sides)
+    return by_unit(collection, sides)
 
 
 def reference(collection: Collection, seed: int) -> Parts:
     """As published: 70 : 30 at random by image, whoever it is of; validation is the test set."""
-    names = _shuffled([sample.image for sample in collection.samples], seed, "reference")
+    names = shuffled([sample.image for sample in collection.samples], seed, "reference")
     train = round(len(names) * REFERENCE_TRAIN_SHARE)
     order = {sample.image: i for i, sample in enumerate(collection.samples)}
     held = tuple(sorted(names[train:], key=order.__getitem__))
@@ -144,11 +144,13 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def _units(collection: Collection) -> list[str]:
+def units_of(collection: Collection) -> list[str]:
+    """What a split must not part, in the order of their names."""
     return sorted({sample.unit for sample in collection.samples})
 
 
-def _by_unit(collection: Collection, side_of: dict[str, str]) -> Parts:
+def by_unit(collection: Collection, side_of: Mapping[str, str]) -> Parts:
+    """The images of each side, in the collection's order, from the side of each unit."""
     chosen = {
         side: tuple(s.image for s in collection.samples if side_of[s.unit] == side)
         for side in ("train", "val", "test")
@@ -156,8 +158,8 @@ def _by_unit(collection: Collection, side_of: dict[str, str]) -> Parts:
     return Parts(train=chosen["train"], val=chosen["val"], test=chosen["test"])
 
 
-def _foreground(collection: Collection) -> dict[str, float]:
-    """Mean share of foreground of each unit's images."""
+def foreground_shares(collection: Collection) -> dict[str, float]:
+    """Mean share of foreground of each unit's images; raises DataError for an unreadable one."""
     shares: dict[str, list[float]] = {}
     for sample in progress.track(collection.samples, "Measuring the foreground"):
         mask = collection.read(sample).mask
@@ -165,6 +167,7 @@ def _foreground(collection: Collection) -> dict[str, float]:
     return {unit: sum(found) / len(found) for unit, found in shares.items()}
 
 
-def _shuffled(items: Sequence[T], seed: int, *use: int | str) -> list[T]:
+def shuffled(items: Sequence[T], seed: int, *use: int | str) -> list[T]:
+    """The items in an order drawn from the address (seed, "split", use)."""
     order = np.random.default_rng(address(seed, "split", *use)).permutation(len(items))
     return [items[i] for i in order]

@@ -53,10 +53,22 @@ def foreground_share(attention: Tensor, inside: Tensor) -> Tensor:
     return to_inside.where(chosen, 0).sum(-1) / chosen.sum(-1)
 
 
+def first_share(attention: Tensor) -> Tensor:
+    """Share of all attention that goes to the first token in raster order: 0 to 1.
+
+    Language models park attention there. A causal mask alone sends much of it there, too:
+    compare with :func:`uniform_attention`.
+
+    >>> first_share(torch.full((1, 1, 4, 4), 0.25)).item()
+    0.25
+    """
+    return attention[..., 0].to(torch.float64).mean(-1)
+
+
 def sink_share(attention: Tensor) -> Tensor:
     """Share of all attention that goes to the one key that gets most of it: 1 / N to 1.
 
-    Language models park attention on their first token; 1 is a head that does nothing else.
+    1 is a head that looks nowhere else, whatever the query.
 
     >>> sink_share(torch.full((1, 1, 4, 4), 0.25)).item()
     0.25
@@ -78,15 +90,49 @@ def raster_locality(attention: Tensor, reach: int) -> Tensor:
     return _mean_over_queries(attention, near.double())
 
 
-def uniform_attention(tokens: int, *, causal: bool) -> Tensor:
+def uniform_attention(visible: Tensor) -> Tensor:
     """Attention to all visible keys alike, (1, 1, N, N) float64: what the mask alone makes.
 
-    >>> uniform_attention(2, causal=True).tolist()
+    visible: (N, N) boolean, True where a query (row) sees a key (column); each sees some.
+
+    >>> uniform_attention(torch.tensor([[True, False], [True, True]])).tolist()
     [[[[1.0, 0.0], [0.5, 0.5]]]]
     """
-    visible = torch.ones(tokens, tokens, dtype=torch.float64)
-    visible = visible.tril() if causal else visible
-    return (visible / visible.sum(-1, keepdim=True))[None, None]
+    seen = visible.to(torch.float64)
+    return (seen / seen.sum(-1, keepdim=True))[None, None]
+
+
+def attention_measures(
+    attention: Tensor, visible: Tensor, grid: Sequence[int], inside: Tensor
+) -> dict[str, Tensor]:
+    """All measures of each head, each beside what uniform attention gives: (B, heads) each.
+
+    visible: (N, N), inside: (B, N), both boolean. ``x_uniform`` is x under
+    :func:`uniform_attention`; ``x_ratio`` is x in units of it: 1 for a head that does no more
+    than its mask, NaN where that is 0. The entropy's ratio is between 0 and 1. Locality is
+    counted over one row of the grid.
+    """
+    own = _measures(attention, grid, inside)
+    images, heads = attention.shape[:2]
+    alike = uniform_attention(visible).expand(images, 1, -1, -1)
+    columns: dict[str, Tensor] = {}
+    for name, expected in _measures(alike, grid, inside).items():
+        columns[name] = own[name]
+        columns[f"{name}_uniform"] = expected.expand(images, heads)
+        ratio = own[name] / expected
+        columns[f"{name}_ratio"] = ratio.where(expected != 0, torch.nan)
+    return columns
+
+
+def _measures(attention: Tensor, grid: Sequence[int], inside: Tensor) -> dict[str, Tensor]:
+    return {
+        "distance": mean_distance(attention, grid),
+        "entropy": entropy(attention),
+        "foreground": foreground_share(attention, inside),
+        "first": first_share(attention),
+        "sink": sink_share(attention),
+        "locality": raster_locality(attention, grid[-1]),
+    }
 
 
 def _mean_over_queries(attention: Tensor, weights: Tensor) -> Tensor:

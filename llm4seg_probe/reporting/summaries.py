@@ -12,6 +12,7 @@ from scipy.stats import gaussian_kde
 
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.reporting.style import in_order
+from llm4seg_probe.statistics.conditions import by_condition
 from llm4seg_probe.statistics.selecting import Columns, scored
 
 _OF_A_RUN = {"run", "dataset", "arm", "seed", "wall_seconds", "peak_memory_mb"}
@@ -20,13 +21,15 @@ _OF_A_RUN = {"run", "dataset", "arm", "seed", "wall_seconds", "peak_memory_mb"}
 def told_apart(table: pd.DataFrame, runs: pd.DataFrame | None = None) -> pd.DataFrame:
     """The table with conditions for arms where an arm and seed has several runs.
 
-    ``arm`` becomes ``llm[layer=10]``: what varies between the runs of that arm in ``runs.csv``,
-    or the run's name where that does not tell them apart.
+    ``arm`` becomes ``llm[layer=10]``: what deviates from the base in ``runs.csv``, or what varies
+    between the runs of that arm, or the run's name where neither tells them apart.
     """
     described = table[["run", "dataset", "arm", "seed"]].drop_duplicates()
     keys = ["dataset", "arm", "seed"]
     if not described.duplicated(keys).any():
         return table
+    if runs is not None and "deviation" in runs.columns:
+        return by_condition(table, runs)
     if runs is not None:
         varying = [name for name in runs.columns if name not in _OF_A_RUN]
         described = described.merge(runs[["run", *varying]], on="run", how="left")

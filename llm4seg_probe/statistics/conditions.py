@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import pandas as pd
+
 from llm4seg_probe.errors import ConfigError
 
 _TERM = re.compile(
@@ -79,3 +81,17 @@ def _term(text: str, whole: str) -> Term:
     if match["site"]:
         filters.append(("site", match["site"]))
     return Term(match["arm"], tuple(filters))
+
+
+def by_condition(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with each arm written as its condition: what deviates in a run follows the arm.
+
+    The data set is a column of its own, and no part of the name. runs: a ``runs.csv``.
+    """
+    deviation = dict(zip(runs["run"], runs["deviation"].fillna("").astype(str), strict=True))
+    written = {
+        run: ",".join(item for item in text.split(",") if item and not item.startswith("dataset="))
+        for run, text in deviation.items()
+    }
+    told = table["run"].map(lambda run: f"[{written[run]}]" if written.get(run) else "")
+    return table.assign(arm=table["arm"].astype(str) + told)

@@ -84,6 +84,10 @@ def _measured(
             seen = selecting.as_text(table[column]).drop_duplicates()
             raise ConfigError(unknown(f"value of {column}", str(value), seen.head(20)))
         rows = rows[selecting.matching(rows[column], value)]
+    if "deviation" in rows.columns:
+        rows = rows[
+            [_deviates_in(text) <= set(wanted) for text in selecting.as_text(rows["deviation"])]
+        ]
     if rows.empty:
         told = ", ".join(f"{column}={value}" for column, value in wanted.items())
         raise NotThere(f"no rows of {term} with {told}")
@@ -96,6 +100,11 @@ def _measured(
     columns = Columns().present_in(rows)
     present = [name for name in average_over if name in rows.columns]
     return datasets[0], measured(selecting.scored(rows, score, columns, present), columns)
+
+
+def _deviates_in(text: str) -> set[str]:
+    """Columns in which a run differs from the base: an arm alone means one that does not."""
+    return {item.partition("=")[0] for item in text.split(",") if item}
 
 
 def _share_cases(tables: Iterable[pd.DataFrame]) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+from omegaconf import OmegaConf
 from pydantic import Field
 
 from llm4seg_probe.config import Section, read_yaml, validated
 from llm4seg_probe.errors import ConfigError, unknown
 from llm4seg_probe.statistics.claims import Claim
 from llm4seg_probe.sweeps.sweep import Sweep
+
+_LISTS = ("further", "claims")
 
 
 class Comparison(Section):
@@ -42,9 +46,12 @@ class Analysis(Sweep):
 def load_analysis(path: Path, overrides: tuple[str, ...] = ()) -> Analysis:
     """Read an analysis file, and check the configuration of each of its runs.
 
-    Raises ConfigError that names the file, the field, and the nearest valid name.
+    ``extends: FILE`` takes what the file does not say from another one beside it, and
+    ``unites: [FILE, …]`` adds the runs and claims of others, which must share its base. Raises
+    ConfigError that names the file, the field, and the nearest valid name.
     """
-    analysis = validated(read_yaml(path, overrides), Analysis, str(path))
+    path = Path(path)
+    analysis = validated(_read(path, overrides), Analysis, str(path))
     for version in [analysis, *(analysis.at(size) for size in analysis.sizes)]:
         arms = {config.arm for config in version.configs()}
         if version.comparison.baseline not in arms:
@@ -52,6 +59,26 @@ def load_analysis(path: Path, overrides: tuple[str, ...] = ()) -> Analysis:
                 f"{path}: comparison.baseline: {unknown('arm', version.comparison.baseline, arms)}"
             )
     return analysis
+
+
+def _read(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Values of an analysis file, with those of the files that it extends and unites."""
+    values = read_yaml(path, overrides)
+    parent, members = values.pop("extends", None), values.pop("unites", None)
+    if parent is not None:
+        merged = OmegaConf.merge(_read(path.parent / str(parent)), values)
+        values = dict(OmegaConf.to_container(merged))  # type: ignore[arg-type]
+    for member in members or ():
+        other = _read(path.parent / str(member))
+        if other.get("base") != values.get("base") or other.get("sizes") != values.get("sizes"):
+            raise ConfigError(
+                f"{path} unites {member}, whose base or sizes are others: runs of one page share "
+                "them, so let both extend the same file"
+            )
+        other["further"] = [other.get("factors", {}), *other.get("further", [])]
+        for name in _LISTS:
+            values[name] = [*values.get(name, []), *other.get(name, [])]
+    return values
 
 
 def analyses_folder() -> Path:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
 
 from llm4seg_probe import progress, storage, tables
+from llm4seg_probe.config import Config
 from llm4seg_probe.reporting.report import write_report
 from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge
 from llm4seg_probe.statistics.compare import compare
+from llm4seg_probe.statistics.conditions import by_condition
 from llm4seg_probe.study import materials
 from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.context import report_context
+from llm4seg_probe.study.described import described
 from llm4seg_probe.study.probes import finish, probe_tables
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
 from llm4seg_probe.training import folder
@@ -37,17 +38,23 @@ class Answer:
     """What to try where an arm is no better than the baseline."""
 
 
-def planned(analysis: Analysis, out: Path) -> list[PlannedRun]:
-    """The runs of an analysis, each in its folder under ``out/runs``."""
+def planned(analysis: Analysis, runs: Path) -> list[PlannedRun]:
+    """The runs of an analysis, each in its folder under ``runs``.
+
+    Analyses that are given the same folder share the runs which they have in common.
+    """
     configs = analysis.configs()
-    return plan(configs, materials.fetched(configs), out / "runs")
+    return plan(configs, materials.fetched(configs), runs)
 
 
-def answer(analysis: Analysis, out: Path, *, size: str) -> Answer:
-    """Make what is missing, probe it, compare it, and write tables and page under ``out``."""
-    runs = planned(analysis, out)
+def answer(analysis: Analysis, out: Path, *, size: str, store: Path | None = None) -> Answer:
+    """Make what is missing, probe it, compare it, and write tables and page under ``out``.
+
+    Run folders lie in ``store``, or else in ``out/runs``.
+    """
+    runs = planned(analysis, store or out / "runs")
     finish(runs, analysis.probes)
-    found = gathered(runs) | probe_tables(runs, out)
+    found = gathered(runs, analysis.base_config()) | probe_tables(runs, out)
     comparison, claims = _compared(analysis, found)
     found |= {"comparison.csv": comparison, "claims.csv": claims}
     for name, table in found.items():
@@ -63,7 +70,7 @@ def answer(analysis: Analysis, out: Path, *, size: str) -> Answer:
     return Answer(write_report(out), claims, rests_on, tuple(hints))
 
 
-def gathered(runs: Sequence[PlannedRun]) -> dict[str, pd.DataFrame]:
+def gathered(runs: Sequence[PlannedRun], base: Config) -> dict[str, pd.DataFrame]:
     """Scores, training curves and descriptions of all runs, one table each."""
     scores = [tables.read_table(run.path / folder.SCORES, tables.SCORES) for run in runs]
     curves = []
@@ -72,26 +79,9 @@ def gathered(runs: Sequence[PlannedRun]) -> dict[str, pd.DataFrame]:
         curve.insert(0, "run", run.path.name)
         curves.append(curve)
     return {
-        "runs.csv": pd.DataFrame([_described(run) for run in runs]),
+        "runs.csv": described(runs, base),
         "scores.csv": pd.concat(scores, ignore_index=True),
         "curves.csv": pd.concat(curves, ignore_index=True),
-    }
-
-
-def _described(run: PlannedRun) -> dict[str, Any]:
-    config = run.config
-    environment = json.loads((run.path / folder.ENVIRONMENT).read_text(encoding="utf-8"))
-    boosted = config.arm not in ("cnn", "adapters", "mlp")
-    return {
-        "run": run.path.name,
-        "dataset": config.data.name,
-        "backbone": config.backbone.name,
-        "arm": config.arm,
-        "llm": config.booster.source if boosted else "",
-        "layer": ",".join(map(str, config.booster.layers)) if boosted else "",
-        "seed": config.seed,
-        "wall_seconds": environment["wall_seconds"],
-        "peak_memory_mb": environment["peak_memory_mb"],
     }
 
 
@@ -100,7 +90,10 @@ def _compared(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     with progress.bar("Comparing the arms", None):
         scores = found["scores.csv"]
-        chosen = scores[(scores["checkpoint"] == "best") & (scores["split"] == "test")]
+        chosen = by_condition(
+            scores[(scores["checkpoint"] == "best") & (scores["split"] == "test")],
+            found["runs.csv"],
+        )
         arms = compare(
             chosen,
             score=analysis.comparison.score,

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.training import folder
@@ -47,9 +48,19 @@ class PlannedRun:
         return self.path / folder.BEST
 
 
+_WITHOUT_EFFECT: Any = {
+    "training": {"workers", "loggers"},
+    "compute": {"keep_freed_memory"},
+}
+"""Fields that change neither the bits of a run nor its tables."""
+
+
 def identity(config: Config, data_fingerprint: str) -> str:
-    """Hexadecimal text that two runs share only if configuration and data are the same."""
-    values = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    """Hexadecimal text that two runs share only if configuration and data are the same.
+
+    Fields that cannot change a result, such as the number of loader workers, do not count.
+    """
+    values = json.dumps(config.model_dump(mode="json", exclude=_WITHOUT_EFFECT), sort_keys=True)
     return hashlib.sha256(f"{values}\n{data_fingerprint}".encode()).hexdigest()
 
 

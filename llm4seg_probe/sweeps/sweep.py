@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from omegaconf import OmegaConf
@@ -13,12 +14,13 @@ from llm4seg_probe.errors import ConfigError, unknown
 
 SizeName = Literal["quick", "small", "paper"]
 Levels = Annotated[tuple[Any, ...], Field(min_length=1)]
+Grid = dict[str, Levels]
 
 
 class Size(Section):
     """One scale of a sweep: what it changes in the factors and in the base configuration."""
 
-    factors: dict[str, Levels] = Field({}, description="levels to use instead")
+    factors: Grid = Field({}, description="levels to use instead, wherever the factor occurs")
     base: dict[str, Any] = Field({}, description="fields to change in the base")
 
 
@@ -27,7 +29,12 @@ class Sweep(Section):
 
     name: str
     base: dict[str, Any] = Field({}, description="configuration shared by all runs")
-    factors: dict[str, Levels] = Field(description="config field → its levels")
+    factors: Grid = Field(description="config field → its levels; all combinations are run")
+    further: tuple[Grid, ...] = Field(
+        (),
+        description="further grids, for what is not varied in every arm; a field that one does not "
+        "name is as in the base, and its seeds are those of `factors`",
+    )
     sizes: dict[SizeName, Size] = Field({}, description="scales, defined once for all")
 
     def at(self, size: SizeName) -> Self:
@@ -36,21 +43,44 @@ class Sweep(Section):
             raise ConfigError(f"{self.name}: {unknown('size', size, self.sizes)}")
         chosen = self.sizes[size]
         base = OmegaConf.to_container(OmegaConf.merge(self.base, chosen.base))
+        further = tuple(
+            grid | {name: levels for name, levels in chosen.factors.items() if name in grid}
+            for grid in self.further
+        )
         return self.model_copy(
-            update={"factors": {**self.factors, **chosen.factors}, "base": base, "sizes": {}}
+            update={
+                "factors": {**self.factors, **chosen.factors},
+                "further": further,
+                "base": base,
+                "sizes": {},
+            }
         )
 
-    def configs(self) -> list[Config]:
-        """One complete configuration per combination of the factors' levels, seeds outermost.
+    def base_config(self) -> Config:
+        """The configuration that all runs deviate from. Raises ConfigError."""
+        return validated(self.base, Config, f"analysis {self.name}")
 
-        A sweep that is stopped early then holds whole seeds, which can be compared.
+    def configs(self) -> list[Config]:
+        """One complete configuration per combination of the factors' levels, each once.
+
+        Seeds are outermost: a sweep that is stopped early holds whole seeds, which can be
+        compared.
         """
-        names = sorted(self.factors, key=lambda name: name != "seed")
-        configs = []
-        for levels in itertools.product(*(self.factors[name] for name in names)):
+        seeds = self.factors.get("seed", (self.base_config().seed,))
+        grids = [{"seed": seeds, **grid} for grid in (self.factors, *self.further)]
+        wanted = dict.fromkeys(seed for grid in grids for seed in grid["seed"])
+        found: dict[str, Config] = {}
+        for seed in wanted:
+            for grid in grids:
+                if seed in grid["seed"]:
+                    for config in self._combinations({**grid, "seed": (seed,)}):
+                        found.setdefault(config.model_dump_json(), config)
+        return list(found.values())
+
+    def _combinations(self, grid: Grid) -> Iterator[Config]:
+        for levels in itertools.product(*grid.values()):
             tree = OmegaConf.create(self.base)
-            for name, level in zip(names, levels, strict=True):
+            for name, level in zip(grid, levels, strict=True):
                 OmegaConf.update(tree, name, level, merge=False)
             values: Any = OmegaConf.to_container(tree)
-            configs.append(validated(values, Config, f"analysis {self.name}"))
-        return configs
+            yield validated(values, Config, f"analysis {self.name}")

@@ -1,0 +1,87 @@
+"""K folds: every unit is tested once, sides never share one, sizes of the foreground balance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from llm4seg_probe.data.collection import Collection
+from llm4seg_probe.data.splits import Split
+from llm4seg_probe.data.splitting import (
+    KINDS,
+    VAL_SHARE,
+    by_unit,
+    foreground_shares,
+    shuffled,
+    units_of,
+)
+from llm4seg_probe.errors import DataError, unknown
+
+KINDS_WITH_FOLDS = ("groups", "cases")
+"""Ways to split that have folds: those that part units and nothing smaller."""
+
+
+def draw_folds(collection: Collection, kind: str, folds: int, seed: int) -> tuple[Split, ...]:
+    """One split per fold: the fold tests, and a fifth of the rest chooses the epoch.
+
+    ``groups`` is stratified by each unit's mean share of foreground, ``cases`` is not. Test sides
+    partition the collection, and no unit is on two sides of a split. Raises DataError for a kind
+    without folds, and for fewer units than folds.
+    """
+    if kind not in KINDS_WITH_FOLDS:
+        if kind in KINDS:
+            raise DataError(
+                f"split '{kind}' has no folds; these have: {', '.join(KINDS_WITH_FOLDS)}"
+            )
+        raise DataError(unknown("split", kind, KINDS_WITH_FOLDS))
+    units = units_of(collection)
+    if not 2 <= folds <= len(units) or len(units) < 3:
+        raise DataError(
+            f"{collection.name} has {len(units)} groups that may be parted, which cannot make "
+            f"{folds} folds: choose 2 to {len(units)} folds, of at least 3 groups"
+        )
+    order = _ordered(collection, units, kind, seed)
+    return tuple(
+        Split(
+            name=f"{kind}, fold {number} of {folds}",
+            dataset=collection.name,
+            dataset_fingerprint=collection.fingerprint,
+            seed=seed,
+            within_case=False,
+            validation_is_test=False,
+            **by_unit(collection, side_of),
+        )
+        for number, side_of in enumerate(fold_sides(order, folds, seed))
+    )
+
+
+def fold_sides(ordered: Sequence[str], folds: int, seed: int) -> list[dict[str, str]]:
+    """The side of each unit in each fold.
+
+    Neighbours in the order are alike: each run of ``folds`` of them is dealt to as many folds, and
+    of each run of about five that are left one validates. At least three units, and no more folds
+    than units.
+    """
+    fold_of: dict[str, int] = {}
+    for start in range(0, len(ordered), folds):
+        run = ordered[start : start + folds]
+        chosen = shuffled(range(folds), seed, "folds", folds, start)
+        fold_of |= dict(zip(run, chosen, strict=False))
+    sides = []
+    for number in range(folds):
+        rest = [unit for unit in ordered if fold_of[unit] != number]
+        side_of = {unit: "train" if fold_of[unit] != number else "test" for unit in ordered}
+        for run in np.array_split(np.array(rest), max(1, round(len(rest) * VAL_SHARE))):
+            names = [str(unit) for unit in run]
+            place = (seed, "folds", folds, number, "val", names[0])
+            side_of[shuffled(names, *place)[0]] = "val"
+        sides.append(side_of)
+    return sides
+
+
+def _ordered(collection: Collection, units: list[str], kind: str, seed: int) -> list[str]:
+    if kind == "cases":
+        return shuffled(units, seed, "folds", "cases")
+    share: Mapping[str, float] = foreground_shares(collection)
+    return sorted(units, key=lambda unit: (share[unit], unit))

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from llm4seg_probe import storage
+from llm4seg_probe.config import Config
+from llm4seg_probe.errors import ConfigError
+from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge
+from llm4seg_probe.statistics.conditions import by_condition
+from llm4seg_probe.study.analysis import analyses_folder, load_analysis
+from llm4seg_probe.study.described import described
+from llm4seg_probe.sweeps.plan import PlannedRun, plan
+from llm4seg_probe.sweeps.sweep import Sweep
+
+SWEEP = Sweep.model_validate(
+    {
+        "name": "layers",
+        "factors": {"arm": ["cnn", "llm"], "seed": [0, 1]},
+        "further": [
+            {"arm": ["llm"], "booster.layer": [3, 15]},
+            {"arm": ["llm", "cnn"], "data.name": ["phantoms-shape"], "data.split": ["groups"]},
+        ],
+    }
+)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[PlannedRun]:
+    """The sweep's runs, of which only the note on their costs exists."""
+    configs = SWEEP.configs()
+    found = plan(configs, ["data"] * len(configs), tmp_path)
+    for run in found:
+        storage.write_json(
+            run.path / "environment.json", {"wall_seconds": 1.0, "peak_memory_mb": 2.0}
+        )
+    return found
+
+
+def test_a_run_that_two_grids_name_is_made_once_and_whole_seeds_come_first() -> None:
+    found = [(c.seed, c.arm, c.booster.layer, c.data.name) for c in SWEEP.configs()]
+    one_seed = [
+        ("cnn", 15, "spine"),
+        ("llm", 15, "spine"),
+        ("llm", 3, "spine"),
+        ("llm", 15, "phantoms-shape"),
+        ("cnn", 15, "phantoms-shape"),
+    ]
+    assert found == [(seed, *rest) for seed in (0, 1) for rest in one_seed]
+
+
+def test_a_run_says_where_it_deviates_and_the_split_goes_with_its_data(
+    runs: list[PlannedRun],
+) -> None:
+    table = described(runs, Config())
+    first = table[table["seed"] == "0"]
+    assert first["deviation"].tolist() == [
+        "", "", "layer=3", "dataset=phantoms-shape", "dataset=phantoms-shape",
+    ]  # fmt: skip
+    assert first["layer"].tolist() == ["", "15", "3", "15", ""]
+    assert set(table["split"]) == {"blocks", "groups"}
+
+
+def test_an_arm_alone_means_the_runs_that_do_not_deviate(runs: list[PlannedRun]) -> None:
+    table = described(runs, Config())
+    scores = table[["run", "dataset", "arm", "seed"]].copy()
+    scores["seed"] = scores["seed"].astype(int)
+    scores["image"], scores["group"] = "image", "case"
+    value = {"": 0.5, "layer=3": 0.7, "dataset=phantoms-shape": 0.9}
+    noise = scores["seed"] * 0.01 * (scores["arm"] == "llm")
+    scores["iou"] = table["deviation"].map(value) + noise + 0.1 * (scores["arm"] == "llm")
+    pairs = [
+        ("llm", "cnn", 0.1),
+        ("llm[layer=3]", "llm", 0.2),
+        ("llm[dataset=phantoms-shape]", "cnn[dataset=phantoms-shape]", 0.1),
+        ("llm[dataset=phantoms-shape] - cnn[dataset=phantoms-shape]", "llm[layer=3] - cnn", -0.2),
+    ]
+    for a, b, wanted in pairs:
+        claim = Claim(id="c", statement="s", comparisons=(ClaimedPair(a=a, b=b),), margin=0.01)
+        rows, _ = judge([claim], {"scores": scores, "runs": table}, bootstrap=0)
+        assert rows["difference"].item() == pytest.approx(wanted, abs=0.0101)
+    told = by_condition(scores, table)
+    assert sorted(told["arm"].drop_duplicates()) == ["cnn", "llm", "llm[layer=3]"]
+
+
+def test_shipped_analyses_extend_one_scale_and_a_united_one_holds_the_claims_of_all() -> None:
+    whole = load_analysis(analyses_folder() / "answer.yaml")
+    members = [
+        load_analysis(path)
+        for path in sorted(analyses_folder().glob("*.yaml"))
+        if path.stem not in ("answer", "demo")
+    ]
+    assert {member.base_config() for member in members} == {whole.base_config()}
+    united = {config.model_dump_json() for config in whole.configs()}
+    for member in members:
+        ids = {claim.id for claim in member.claims}
+        if ids <= {claim.id for claim in whole.claims}:
+            assert {config.model_dump_json() for config in member.configs()} <= united
+
+
+def test_what_does_not_share_a_base_is_not_united(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\nfactors: {arm: [cnn]}\nunites: [b.yaml]\n")
+    (tmp_path / "b.yaml").write_text("name: b\nbase: {seed: 3}\nfactors: {arm: [cnn]}\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml unites b\.yaml, whose base or sizes"):
+        load_analysis(tmp_path / "a.yaml")
+
+
+def test_tables_without_deviation_are_read_as_they_were() -> None:
+    runs = pd.DataFrame({"run": ["r"], "deviation": [float("nan")]})
+    table = pd.DataFrame({"run": ["r"], "arm": ["llm"]})
+    assert by_condition(table, runs)["arm"].tolist() == ["llm"]
