@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -36,10 +37,12 @@ def draw_folds(collection: Collection, kind: str, folds: int, seed: int) -> tupl
             )
         raise DataError(unknown("split", kind, KINDS_WITH_FOLDS))
     units = units_of(collection)
-    if not 2 <= folds <= len(units) or len(units) < 3:
+    if not 2 <= folds <= len(units) or len(units) - math.ceil(len(units) / folds) < 2:
         raise DataError(
-            f"{collection.name} has {len(units)} groups that may be parted, which cannot make "
-            f"{folds} folds: choose 2 to {len(units)} folds, of at least 3 groups"
+            f"{collection.name} has {len(units)} groups that may be parted: too few for "
+            f"{folds} folds that each leave one to train on and one to choose by"
+            if folds >= 2
+            else f"{folds} folds: there are at least 2"
         )
     order = _ordered(collection, units, kind, seed)
     return tuple(
@@ -60,8 +63,7 @@ def fold_sides(ordered: Sequence[str], folds: int, seed: int) -> list[dict[str, 
     """The side of each unit in each fold.
 
     Neighbours in the order are alike: each run of ``folds`` of them is dealt to as many folds, and
-    of each run of about five that are left one validates. At least three units, and no more folds
-    than units.
+    of each run of about five that are left one validates. Wants two units left by every fold.
     """
     fold_of: dict[str, int] = {}
     for start in range(0, len(ordered), folds):

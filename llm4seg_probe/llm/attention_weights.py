@@ -32,8 +32,8 @@ def attention_weights(
     out instead of fused into one kernel. No hook on the module itself runs.
     """
     hidden: Tensor = arguments["hidden_states"]
-    hidden_from = torch.zeros(visible.shape, dtype=hidden.dtype, device=hidden.device)
-    bias = hidden_from.masked_fill(~visible, -torch.inf)[None, None]
+    nothing = torch.zeros(visible.shape, dtype=hidden.dtype, device=hidden.device)
+    bias = nothing.masked_fill(~visible, -torch.inf)[None, None]
     with _weights_written_out(attention):
         output, weights = attention.forward(**{**arguments, "attention_mask": bias})
     return output, weights

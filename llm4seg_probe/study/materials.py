@@ -22,7 +22,8 @@ def fetched(configs: Sequence[Config]) -> list[str]:
         if ARMS[config.arm].middle == "layer"
     }
     data = {(config.data.name, config.data.classes) for config in configs}
-    with ThreadPoolExecutor() as pool:
+    # One thread for the layers: transformers' lazy imports fail when two threads begin them.
+    with ThreadPoolExecutor(max_workers=1) as pool:
         arriving = [pool.submit(fetch_source, *wanted) for wanted in sorted(layers)]
         prints = {
             (name, classes): open_collection(name, classes=classes).fingerprint
