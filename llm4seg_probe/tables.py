@@ -92,6 +92,71 @@ MAPS = Schema(
     },
     _numbers("iou auroc contrast noise sharpness"),
 )
+ATTRIBUTE = Schema(
+    "attribute.csv",
+    {
+        **_RUN,
+        "site": "text",
+        "method": "text",
+        "target": "text",
+        "baseline": "text",
+        "class": "text",
+        "null": "text",
+        **_IMAGE,
+    },
+    _numbers(
+        "score baseline_score completeness_gap foreground_share mask_share infidelity unexplained "
+        "sensitivity"
+    ),
+)
+FIELD = Schema(
+    "field.csv",
+    {
+        **_RUN,
+        "site": "text",
+        "wrt": "text",
+        "layer": "text",
+        "null": "text",
+        **_IMAGE,
+    },
+    _numbers("mass radius_50 radius_90 before after asymmetry"),
+)
+ROBUSTNESS = Schema(
+    "robustness.csv",
+    {**_RUN, "corruption": "text", "strength": "integer", **_IMAGE, "class": "text"},
+    {**_numbers("iou dice parameter"), "unit": "text"},
+)
+DECODE = Schema(
+    "decode.csv",
+    {
+        **_RUN,
+        "site": "text",
+        "input": "text",
+        "training_images": "integer",
+        "null": "text",
+        **_IMAGE,
+    },
+    {
+        "penalty": "number",
+        "tokens": "integer",
+        "foreground": "integer",
+        **_numbers("auroc average_precision dice"),
+    },
+)
+LENS = Schema(
+    "lens.csv",
+    {**_RUN, "site": "text", "null": "text", "draw": "integer", **_IMAGE},
+    {
+        "tokens": "integer",
+        "foreground": "integer",
+        **_numbers("distance entropy entropy_foreground entropy_background top_share"),
+    },
+)
+LENS_WORDS = Schema(
+    "lens-words.csv",
+    {**_RUN, "site": "text", "null": "text", "part": "text", "place": "integer"},
+    {"word_id": "integer", "word": "text", **_numbers("share other_share probability")},
+)
 COMPARISON = Schema(
     "comparison.csv",
     {"dataset": "text", "score": "text", "a": "text", "b": "text"},
@@ -119,9 +184,55 @@ CLAIMS = Schema(
         "seeds_needed": "number",
     },
 )
+ATTENTION = Schema(
+    "attention.csv",
+    {**_RUN, "place": "integer", "layer": "integer", "head": "integer", "null": "text", **_IMAGE},
+    {
+        "tokens": "integer",
+        "foreground_tokens": "integer",
+        **_numbers(
+            "distance distance_uniform distance_ratio entropy entropy_uniform entropy_ratio "
+            "foreground_share foreground_share_uniform foreground_share_ratio "
+            "first_share first_share_uniform first_share_ratio "
+            "sink_share sink_share_uniform sink_share_ratio "
+            "locality locality_uniform locality_ratio"
+        ),
+    },
+)
+SIMILARITY = Schema(
+    "similarity.csv",
+    {
+        **_RUN,
+        "site": "text",
+        "other_run": "text",
+        "other_arm": "text",
+        "other_seed": "integer",
+        "other_site": "text",
+        "null": "text",
+    },
+    {
+        "between": "text",
+        "images": "integer",
+        "tokens": "integer",
+        "channels": "integer",
+        "other_channels": "integer",
+        **_numbers("cka procrustes cosine"),
+    },
+)
 SCHEMAS = {
     schema.name: schema
-    for schema in (RUNS, METRICS, CURVES, SCORES, RANK, MAPS, COMPARISON, CLAIMS)
+    for schema in (
+        RUNS,
+        METRICS,
+        CURVES,
+        SCORES,
+        RANK,
+        MAPS,
+        COMPARISON,
+        CLAIMS,
+        ATTENTION,
+        SIMILARITY,
+    )
 }
 
 

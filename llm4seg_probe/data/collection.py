@@ -12,10 +12,14 @@ import numpy as np
 
 from llm4seg_probe.data import formats
 from llm4seg_probe.errors import DataError, unknown
+from llm4seg_probe.progress import track
 from llm4seg_probe.storage import sha256_of_file
 
 FOREGROUND = "foreground"
 """The class that stands for all labels of a mask together."""
+
+Labels = Mapping[str, int | tuple[int, ...]]
+"""Value of each class in the mask files; several for a region that is made of several labels."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Sample:
     modality: str
     """``ct`` (Hounsfield units), ``mr``, ``photo`` (8-bit), or ``unknown``."""
     image_file: Path
+    """A file, or the folder of a DICOM series."""
     mask_files: tuple[Path, ...]
     """One file with all labels, or one binary file per class."""
     slice: int | None = None
@@ -39,11 +44,20 @@ class Sample:
     """Millimetres from one slice of the volume to the next."""
     together: str = ""
     """Groups that share this text are never parted by a split: perhaps the same person."""
+    channel_files: tuple[Path, ...] = ()
+    """Files of the channels after the first, on the same grid, where each has its own."""
+    side: str = ""
+    """``train``, ``val`` or ``test``, where the data set itself says on which side it is."""
 
     @property
     def unit(self) -> str:
         """What a split must not part: ``together`` where given, else the group."""
         return self.together or self.group
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every path the sample is read from, its image first."""
+        return (self.image_file, *self.channel_files, *self.mask_files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +85,7 @@ class Collection:
     samples: tuple[Sample, ...]
     classes: tuple[str, ...]
     """Names of the mask's channels, background left out."""
-    labels: Mapping[str, int] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
     """Value of each class in the mask files; empty: binary masks, or 1, 2, … in class order."""
     licence: str = ""
     source: str = ""
@@ -94,7 +108,7 @@ class Collection:
 
     def read(self, sample: Sample) -> RawImage:
         """Image and mask of a sample; raises DataError that names the file."""
-        image, spacing = formats.read_image(sample.image_file, sample.slice)
+        image, spacing = _read_image(sample)
         mask = self._read_mask(sample)
         if mask.shape[1:] != image.shape[1:]:
             raise DataError(
@@ -114,28 +128,56 @@ class Collection:
             return formats.read_binary(path, sample.slice)[None]
         labels = formats.read_labels(path, sample.slice)
         values = dict(self.labels) or {name: i + 1 for i, name in enumerate(self.classes)}
+        _check_labels(labels, values, path)
         if self.classes == (FOREGROUND,) and FOREGROUND not in values:
             return (labels > 0)[None]
-        if not self.labels and labels.max(initial=0) > len(self.classes):
+        return np.stack([np.isin(labels, values[name]) for name in self.classes])
+
+
+def _read_image(sample: Sample) -> tuple[np.ndarray, tuple[float, ...] | None]:
+    image, spacing = formats.read_image(sample.image_file, sample.slice)
+    if not sample.channel_files:
+        return image, spacing
+    channels = [image]
+    for path in sample.channel_files:
+        channel = formats.read_image(path, sample.slice)[0]
+        if channel.shape[1:] != image.shape[1:]:
             raise DataError(
-                f"{path}: holds the label {labels.max()}, but only {len(self.classes)} classes are "
-                f"named ({', '.join(self.classes)})"
+                f"{path}: this channel is {_size(channel.shape[1:])}, "
+                f"{sample.image_file.name} is {_size(image.shape[1:])}"
             )
-        return np.stack([labels == values[name] for name in self.classes])
+        channels.append(channel)
+    return np.concatenate(channels), spacing
+
+
+def _check_labels(labels: np.ndarray, values: Labels, path: Path) -> None:
+    highest = max(max(v) if isinstance(v, tuple) else v for v in values.values())
+    if labels.max(initial=0) > highest or labels.min(initial=0) < 0:
+        wrong = labels.max(initial=0) if labels.max(initial=0) > highest else labels.min()
+        raise DataError(
+            f"{path}: holds the label {wrong}, but only {len(values)} classes are "
+            f"named, up to {highest} ({', '.join(values)})"
+        )
 
 
 def fingerprint_of(samples: tuple[Sample, ...]) -> str:
     """SHA-256 over names, groups, slices and file contents; where the files lie does not count."""
     total = hashlib.sha256()
-    contents: dict[Path, str] = {}
+    paths = dict.fromkeys(path for sample in samples for path in sample.files)
+    contents = {path: _content_of(path) for path in track(paths, "Checking the files")}
     for sample in samples:
-        for path in (sample.image_file, *sample.mask_files):
-            if path not in contents:
-                contents[path] = sha256_of_file(path)
         parts = [sample.image, sample.group, sample.modality, str(sample.slice)]
-        parts += [contents[path] for path in (sample.image_file, *sample.mask_files)]
+        parts += [contents[path] for path in sample.files]
         total.update("\x1f".join(parts).encode() + b"\n")
     return total.hexdigest()
+
+
+def _content_of(path: Path) -> str:
+    """SHA-256 of a file; of the files' own, where an image is made of several."""
+    files = formats.files_of(path)
+    if files == (path,):
+        return sha256_of_file(path)
+    return hashlib.sha256("\n".join(map(sha256_of_file, files)).encode()).hexdigest()
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -1,8 +1,12 @@
-"""Reading image and mask files: PNG, JPEG, BMP, TIFF, NIfTI, NRRD, and plain NumPy arrays."""
+"""Reading image and mask files: PNG, JPEG, BMP, TIFF, NIfTI, NRRD, MetaImage, DICOM, NumPy.
+
+A folder of DICOM files is one volume, wherever the path of an image may stand.
+"""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,10 +17,12 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from PIL import Image
 
+from llm4seg_probe.data import dicom
+from llm4seg_probe.data.metaimage import pixel_files, read_metaimage
 from llm4seg_probe.errors import DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".npy")
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".npy", *dicom.SUFFIXES)
 SUFFIXES = (*PICTURES, *VOLUMES)
 
 Spacing = tuple[float, ...] | None
@@ -46,6 +52,28 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix_of(path) or "")]
 
 
+def is_image(path: Path) -> bool:
+    """Whether a path may be an image or mask: a file of a known suffix, or a DICOM series."""
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return bool(dicom.series_files(path))
+    return suffix_of(path) is not None and path.is_file()
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """All files that an image is made of: itself, the slices of a series, the pixels of a header.
+
+    >>> [path.name for path in files_of(Path("a.png"))]
+    ['a.png']
+    """
+    if path.is_dir():
+        return dicom.series_files(path)
+    if suffix_of(path) == ".mhd":
+        return (path, *pixel_files(path))
+    return (path,)
+
+
 def read_image(path: Path, slice_index: int | None = None) -> tuple[np.ndarray, Spacing]:
     """Pixels (C, H, W) or (C, D, H, W) as float32, and millimetres per axis or None.
 
@@ -62,8 +90,11 @@ def read_image(path: Path, slice_index: int | None = None) -> tuple[np.ndarray, 
 
 
 def read_labels(path: Path, slice_index: int | None = None) -> np.ndarray:
-    """Whole-number labels (H, W) or (D, H, W) of a mask file."""
-    pixels = _grey(path, _read(path, slice_index)[0])
+    """Whole-number labels (H, W) or (D, H, W) of a mask file.
+
+    In a picture with a palette of colours these are the indices into the palette.
+    """
+    pixels = _grey(path, _read(path, slice_index, _mask_pixels)[0])
     if np.issubdtype(pixels.dtype, np.integer):
         return pixels
     labels = np.rint(pixels)
@@ -78,9 +109,9 @@ def read_binary(path: Path, slice_index: int | None = None) -> np.ndarray:
     Volumes: every label above 0. Pictures: 0/1, or a threshold at half the scale (127 of 255),
     which also clears the noise of JPEG masks.
     """
-    if suffix_of(path) in VOLUMES:
+    if suffix_of(path) not in PICTURES:
         return read_labels(path, slice_index) > 0
-    pixels = _grey(path, _read(path, slice_index)[0])
+    pixels = _grey(path, _read(path, slice_index, _mask_pixels)[0])
     half = 32767 if pixels.dtype == np.uint16 else 127
     highest = int(pixels.max())
     if suffix_of(path) in (".jpg", ".jpeg") or highest > half:
@@ -93,15 +124,24 @@ def read_binary(path: Path, slice_index: int | None = None) -> np.ndarray:
     return pixels > 0
 
 
-def _read(path: Path, slice_index: int | None) -> tuple[np.ndarray, Spacing]:
-    """Pixels (C, ...) in the file's own type, and spacing."""
+def read_pixels(path: Path) -> np.ndarray:
+    """Pixels (C, H, W) or (C, D, H, W) of an image in the file's own type and scale."""
+    return _read(path, None)[0]
+
+
+def _read(
+    path: Path,
+    slice_index: int | None,
+    decode: Callable[[Image.Image], np.ndarray] | None = None,
+) -> tuple[np.ndarray, Spacing]:
+    """Pixels (C, ...) in the file's own type, and spacing; ``decode`` is for pictures."""
     if not path.exists():
         raise DataError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     try:
         if suffix_of(path) in PICTURES:
-            pixels, spacing = _picture(path), None
+            pixels, spacing = _picture(path, decode or _image_pixels), None
         else:
             pixels, spacing = _volume(path, path.stat().st_mtime_ns)
     except _BROKEN as error:
@@ -115,24 +155,34 @@ def _read(path: Path, slice_index: int | None) -> tuple[np.ndarray, Spacing]:
     return pixels[:, slice_index], spacing[1:] if spacing else None
 
 
-def _picture(path: Path) -> np.ndarray:
+def _picture(path: Path, decode: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     with Image.open(path) as picture:
         frames = getattr(picture, "n_frames", 1)
         if frames > 1:
             raise ValueError(f"it holds {frames} pictures, one is expected")
-        if picture.mode in ("P", "1", "L", "I;16", "I;16B", "I;16L", "I", "F"):
-            pixels = np.asarray(picture)
-        elif picture.mode == "LA":
-            pixels = np.asarray(picture.convert("L"))
-        else:
-            return np.moveaxis(np.asarray(picture.convert("RGB")), -1, 0)
-        if picture.mode == "P" and picture.palette is not None:
-            pixels = _palette(picture)
+        pixels = decode(picture)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
     if pixels.dtype == np.int32 and pixels.min() >= 0 and pixels.max() <= 65535:
         pixels = pixels.astype(np.uint16)
     return pixels if pixels.ndim == 3 else pixels[None]
+
+
+def _image_pixels(picture: Image.Image) -> np.ndarray:
+    """What the picture shows: (H, W), or (3, H, W) where it has colours; transparency left out."""
+    if picture.mode == "P":
+        return _palette(picture)
+    if picture.mode in ("1", "L", "I;16", "I;16B", "I;16L", "I", "F"):
+        return np.asarray(picture)
+    if picture.mode == "LA":
+        return np.asarray(picture.convert("L"))
+    return np.moveaxis(np.asarray(picture.convert("RGB")), -1, 0)
+
+
+def _mask_pixels(picture: Image.Image) -> np.ndarray:
+    """As an image, but indices where there is a palette of colours: those are labels."""
+    shown = _image_pixels(picture)
+    return np.asarray(picture) if picture.mode == "P" and shown.ndim == 3 else shown
 
 
 def _palette(picture: Image.Image) -> np.ndarray:
@@ -146,20 +196,32 @@ def _palette(picture: Image.Image) -> np.ndarray:
 def _volume(path: Path, _changed: int) -> tuple[np.ndarray, Spacing]:
     """A volume (C, D, H, W), or (C, H, W) of one slice. The last image and its mask are kept."""
     suffix = suffix_of(path)
-    if suffix == ".npy":
+    if suffix in dicom.SUFFIXES and path.is_file():
+        pixels, spacing = dicom.read_picture(path)
+    elif suffix == ".npy":
         pixels, spacing = np.load(path, allow_pickle=False), None
         if pixels.ndim not in (2, 3):
             raise ValueError(f"{pixels.ndim} axes; expected (H, W) or (D, H, W)")
         pixels = pixels[None]
     else:
-        volume = read_nrrd(path) if suffix == ".nrrd" else nibabel.load(path)
-        pixels, spacing = displayed(volume)
+        pixels, spacing = displayed(_opened(path))
     if pixels.size == 0:
         raise ValueError("it has no pixels")
     if pixels.ndim == 4 and pixels.shape[1] == 1:
         pixels, spacing = pixels[:, 0], spacing[1:] if spacing else None
     pixels.setflags(write=False)
     return pixels, spacing
+
+
+def _opened(path: Path) -> nibabel.Nifti1Image:
+    if path.is_dir():
+        return dicom.read_series(path)
+    suffix = suffix_of(path)
+    if suffix == ".nrrd":
+        return read_nrrd(path)
+    if suffix in (".mha", ".mhd"):
+        return read_metaimage(path)
+    return nibabel.load(path)
 
 
 def displayed(volume: nibabel.Nifti1Image) -> tuple[np.ndarray, tuple[float, ...]]:

@@ -128,9 +128,9 @@ def _measures(attention: Tensor, grid: Sequence[int], inside: Tensor) -> dict[st
     return {
         "distance": mean_distance(attention, grid),
         "entropy": entropy(attention),
-        "foreground": foreground_share(attention, inside),
-        "first": first_share(attention),
-        "sink": sink_share(attention),
+        "foreground_share": foreground_share(attention, inside),
+        "first_share": first_share(attention),
+        "sink_share": sink_share(attention),
         "locality": raster_locality(attention, grid[-1]),
     }
 

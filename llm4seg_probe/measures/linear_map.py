@@ -65,8 +65,10 @@ class MapFit:
         mean_x, mean_y = (total / self._count for total in self._sums)
         within = self._moments[0] - self._count * torch.outer(mean_x, mean_x)
         across = self._moments[1] - self._count * torch.outer(mean_x, mean_y)
-        # All tokens alike: any penalty gives the map to their mean.
-        penalty = ridge * within.trace().clamp_min(torch.finfo(within.dtype).tiny) / len(within)
+        # Where all tokens are alike what is left of their variance is rounding, or nothing at all:
+        # any penalty above it gives the map to the mean.
+        rounding = torch.finfo(within.dtype).eps * float(self._moments[0].trace())
+        penalty = max(ridge * float(within.trace()) / len(within), rounding) or 1.0
         eye = torch.eye(len(within), dtype=within.dtype, device=within.device)
         weight = torch.linalg.solve(within + penalty * eye, across)
         return LinearMap(weight, mean_y - mean_x @ weight)

@@ -38,7 +38,7 @@ class Boosted(nn.Module):
         produced = self.host(*args, **kwargs)
         if self._output is None:
             return self.booster(produced)
-        return _exchanged(produced, self._output, self.booster(produced[self._output]))
+        return exchanged(produced, self._output, self.booster(produced[self._output]))
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -141,7 +141,7 @@ def find_module(network: nn.Module, path: str) -> nn.Module:
     return modules[path]
 
 
-def _exchanged(produced: Any, output: int | str, new: Tensor) -> Any:
+def exchanged(produced: Any, output: int | str, new: Tensor) -> Any:
     """What a module produced, with one entry exchanged, in a container of the same type."""
     if isinstance(produced, MutableMapping):
         exchanged = copy.copy(produced)

@@ -96,14 +96,9 @@ def _looking(
         visible = visible_keys(
             hidden.shape[1], arguments["attention_mask"], arguments["is_causal"], hidden.device
         )
-        for image, tokens in enumerate(hidden.split(1)):
-            _, weights = attention_weights(
-                module, {**arguments, "hidden_states": tokens}, visible
-            )
-            see(
-                Attention(
-                    place, layer, image, grids[decoder], weights[0].detach().cpu(), visible.cpu()
-                )
-            )
+        for image in range(len(hidden)):
+            of_image = {**arguments, "hidden_states": hidden[image : image + 1]}
+            weights = attention_weights(module, of_image, visible)[1][0].detach().cpu()
+            see(Attention(place, layer, image, grids[decoder], weights, visible.cpu()))
 
     return hook

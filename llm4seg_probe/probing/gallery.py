@@ -48,7 +48,7 @@ def gallery_arrays(
     finest = max((found.shape[1:] for found in flat), key=math.prod)
     return {
         **keys,
-        "images": _in_plane(_grey(batch.images), planes).numpy(),
+        "images": _in_plane(grey(batch.images), planes).numpy(),
         "masks": _in_plane(masks, planes).numpy(),
         "maps": torch.stack([resized(found, finest) for found in flat]).float().numpy(),
         "predictions": _in_plane(predictions, planes)[None].numpy(),
@@ -65,7 +65,7 @@ def labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
     return ((label + 1) * (highest > threshold)).to(torch.uint8)
 
 
-def _grey(images: Tensor) -> Tensor:
+def grey(images: Tensor) -> Tensor:
     """Images (B, C, *size) for the eye: channel mean, from 0.5 % to 99.5 % of it as 0 to 255."""
     grey = images.double().mean(1)
     flat = grey.flatten(1).numpy()

@@ -88,7 +88,8 @@ def by_condition(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
     The data set is a column of its own, and no part of the name. runs: a ``runs.csv``.
     """
-    deviation = dict(zip(runs["run"], runs["deviation"].fillna("").astype(str), strict=True))
+    stored = runs["deviation"].astype(object).where(runs["deviation"].notna(), "")
+    deviation = dict(zip(runs["run"], stored, strict=True))
     written = {
         run: ",".join(item for item in text.split(",") if item and not item.startswith("dataset="))
         for run, text in deviation.items()

@@ -115,17 +115,17 @@ def test_every_measure_stands_beside_what_its_mask_alone_gives():
     inside = torch.tensor([[True, True, False, False, False, False], [False] * 6])
     found = measures.attention_measures(weights, visible, (2, 3), inside)
     assert all(values.shape == (2, 2) for values in found.values())
-    uniform = {name: found[f"{name}_uniform"][0].tolist() for name in ("entropy", "first", "sink")}
+    uniform = {name: found[f"{name}_uniform"][0].tolist() for name in ("entropy", "first_share", "sink_share")}
     entropy = (math.log(2) + 4 * math.log(3)) / 6
     assert uniform["entropy"] == pytest.approx([entropy] * 2)
-    assert uniform["first"] == pytest.approx([(1 + 1 / 2 + 1 / 3) / 6] * 2)
+    assert uniform["first_share"] == pytest.approx([(1 + 1 / 2 + 1 / 3) / 6] * 2)
     # The third token is seen by three queries, the second by a half and two thirds.
-    assert uniform["sink"] == pytest.approx([(1 + 1 / 2 + 1 / 3) / 6] * 2)
-    assert found["foreground_uniform"][0].tolist() == [1, 1]
-    assert found["foreground"][1].isnan().all()
-    assert found["foreground_ratio"][1].isnan().all()
+    assert uniform["sink_share"] == pytest.approx([(1 + 1 / 2 + 1 / 3) / 6] * 2)
+    assert found["foreground_share_uniform"][0].tolist() == [1, 1]
+    assert found["foreground_share"][1].isnan().all()
+    assert found["foreground_share_ratio"][1].isnan().all()
     assert (found["entropy_ratio"] <= 1).all()
-    for name in ("distance", "entropy", "first", "sink", "locality"):
+    for name in ("distance", "entropy", "first_share", "sink_share", "locality"):
         expected = found[name] / found[f"{name}_uniform"]
         assert found[f"{name}_ratio"].tolist() == expected.tolist()
 
@@ -145,4 +145,4 @@ def test_a_single_token_has_nothing_to_look_at():
     assert found["distance"].item() == found["entropy"].item() == 0
     assert found["distance_ratio"].isnan().all()
     assert found["entropy_ratio"].isnan().all()
-    assert found["first_ratio"].item() == 1
+    assert found["first_share_ratio"].item() == 1

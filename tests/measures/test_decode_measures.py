@@ -232,7 +232,7 @@ def test_levels_rise_with_the_score_without_end():
     found = levels(scores.double())
     assert (found.diff() >= 0).all()
     assert (found[0], found[-1]) == (0, BINS - 1)
-    assert (found[3] < found[4]) and (found[4] < found[5])
+    assert found[3] < found[4] < found[5]
 
 
 def test_without_foreground_nothing_is_measured():

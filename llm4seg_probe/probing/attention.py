@@ -1,0 +1,146 @@
+"""The attention probe: where each head of the layer looks, beside what its mask alone would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from llm4seg_probe.data.batches import Batch
+from llm4seg_probe.errors import DataError, SiteError
+from llm4seg_probe.measures.attention import attention_measures
+from llm4seg_probe.measures.foreground import foreground_tokens
+from llm4seg_probe.models.sites import boosters_of
+from llm4seg_probe.probing import nulls
+from llm4seg_probe.probing.attending import Attention, See, attending, has_attention
+from llm4seg_probe.probing.passes import Pool, Run, checked, evaluating, recorded, run_columns
+from llm4seg_probe.probing.queries import Pixel, QueryMaps, query_pixels
+from llm4seg_probe.probing.rows import Rows
+from llm4seg_probe.tables import ATTENTION
+
+SHOWS = (
+    "Attention weights say which tokens a head reads from, not what it takes from them or whether "
+    "the result depends on it: that takes an intervention. A causal mask alone makes attention "
+    "short, low in entropy and fond of the first token, so each number stands beside that of "
+    "uniform attention under the same mask; foreground that lies together is favoured by nearness "
+    "alone, which the other-image null shows."
+)
+
+
+def attention_table(
+    run: Run,
+    batches: Iterable[Batch],
+    *,
+    query: Pixel | None = None,
+    untrained: nn.Module | None = None,
+    null_images: int = 32,
+    gallery: int = 4,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """``attention.csv`` of one run, and the arrays of ``attention.npz`` for some of its images.
+
+    One row per layer, head and image; measures as in :func:`attention_measures`. A foreground
+    token is one of which at least half lies in the mask; an image without any has no foreground
+    share.
+
+    The null bands are measured on ``null_images`` of the images with foreground:
+    ``other-image``, the foreground share under the mask of another image; ``shuffled``, the
+    tokens that enter the layer exchanged between images at the same position; ``untrained``
+    where that network is given.
+
+    The arrays are of ``gallery`` images, at least one, the first of these, different groups
+    first: attention from the pixel ``query`` as in :func:`query_pixels`.
+
+    Raises SiteError for a run without attention; DataError for images that the network does not
+    take, when no image has any foreground, and for a query outside the images.
+    """
+    if not has_attention(run.network):
+        raise SiteError(
+            f"run {run.name} has no attention: in arm '{run.arm}' no decoder layer attends"
+        )
+    found = _Found(run)
+    pool = Pool(max(null_images, gallery), foreground_only=True)
+    for batch in checked(run, batches, ("logits",), "Attention"):
+        pool.add(batch)
+        with attending(run.network, found.adding("", batch)):
+            recorded(run.network, batch.images, ())
+    if not found.any_foreground:
+        raise DataError(
+            f"no image that run {run.name} was probed on has any foreground that fills half of a "
+            "token: give images with masks, or larger ones"
+        )
+    _add_nulls(found, run, pool, null_images, untrained)
+    return found.table(), _query_maps(run, next(pool.batches(gallery, gallery)), query)
+
+
+def _query_maps(run: Run, batch: Batch, query: Pixel | None) -> dict[str, np.ndarray]:
+    maps = QueryMaps(run, batch, query_pixels(run, batch, query))
+    with attending(run.network, maps.see()):
+        recorded(run.network, batch.images, ())
+    return maps.arrays()
+
+
+def _add_nulls(
+    found: _Found, run: Run, pool: Pool, count: int, untrained: nn.Module | None
+) -> None:
+    parts = list(pool.batches(count))
+    names = [name for part in parts for name in part.names]
+    groups = [group for part in parts for group in part.groups]
+    if untrained is not None:
+        for part in parts:
+            with attending(untrained, found.adding("untrained", part)):
+                recorded(untrained, part.images, ())
+    if len(names) < 2:
+        return
+    masks = torch.cat([part.masks for part in parts])[nulls.other_images(names, groups)]
+    tokens = []
+    for part, others in zip(parts, masks.split(len(parts[0].names)), strict=True):
+        with attending(run.network, found.adding("other-image", part, others)):
+            recording, _ = recorded(run.network, part.images, ["tokens"])
+        tokens.append(recording["tokens"])
+    exchanged = nulls.shuffled(torch.cat(tokens), "tokens").split(len(parts[0].names))
+    _, booster = next(boosters_of(run.network))
+    for part, of_others in zip(parts, exchanged, strict=True):
+        with evaluating(run.network), attending(run.network, found.adding("shuffled", part)):
+            booster.middle(of_others.to(booster.adapter1.weight.device), recording.grid("tokens"))
+
+
+class _Found:
+    """Rows of the table, as they come."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run_columns(run)
+        self._rows = Rows(ATTENTION)
+        self.any_foreground = False
+
+    def adding(self, null: str, batch: Batch, other_masks: Tensor | None = None) -> See:
+        """What measures each image of a batch; with other images' masks, their share alone."""
+        masks = batch.masks if other_masks is None else other_masks
+
+        def see(one: Attention) -> None:
+            inside = foreground_tokens(masks[one.image : one.image + 1], one.grid)
+            found = attention_measures(one.weights[None], one.visible, one.grid, inside)
+            if other_masks is not None:
+                found = {name: found[name] for name in found if name.startswith("foreground")}
+            keys = {"place": one.place, "layer": one.layer, "null": null,
+                    "image": batch.names[one.image], "group": batch.groups[one.image]}  # fmt: skip
+            self._add_heads(keys, found, inside)
+            self.any_foreground |= bool(inside.any())
+
+        return see
+
+    def _add_heads(
+        self, keys: dict[str, str | int], found: dict[str, Tensor], inside: Tensor
+    ) -> None:
+        sizes = {"tokens": inside.numel(), "foreground_tokens": int(inside.sum())}
+        columns = {name: values[0].tolist() for name, values in found.items()}
+        heads: Sequence[float] = next(iter(columns.values()))
+        for head in range(len(heads)):
+            values = {name: column[head] for name, column in columns.items()}
+            self._rows.add({**self._run, **keys, "head": head + 1, **sizes, **values})
+
+    def table(self) -> pd.DataFrame:
+        """``attention.csv``."""
+        return self._rows.table()
