@@ -62,14 +62,15 @@ class DataConfig(Section):
 
     name: str = Field(
         "spine",
-        description="'spine', 'spine-volumes' (3D), 'phantoms-KIND' (or 'phantoms-KIND-3d'), or "
-        "the path of a folder",
+        description="'spine', 'spine-volumes' (3D), 'phantoms-KIND' (or 'phantoms-KIND-3d'), a set "
+        "of the paper that was prepared ('busi', …), or the path of a folder or of a CSV file",
     )
     split: str = Field(
         "blocks",
         description="how train, val and test are drawn: 'blocks' (contiguous slices with a gap, "
         "the same people on both sides), 'cases' (by case), 'groups' (by group, stratified by "
-        "size of the foreground), 'reference' (as published: validation is test), the path of a "
+        "size of the foreground), 'own' (the data set's own sides, where it has them), "
+        "'reference' (as published: validation is test), the path of a "
         "stored split, or of a published `_train.txt` list",
     )
     split_seed: int = Field(

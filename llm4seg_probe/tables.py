@@ -155,7 +155,11 @@ LENS = Schema(
 LENS_WORDS = Schema(
     "lens-words.csv",
     {**_RUN, "site": "text", "null": "text", "part": "text", "place": "integer"},
-    {"word_id": "integer", "word": "text", **_numbers("share other_share probability")},
+    {
+        "word_id": "integer",
+        "word": "text",
+        **_numbers("share other_share exchanged_share probability"),
+    },
 )
 COMPARISON = Schema(
     "comparison.csv",
@@ -219,6 +223,48 @@ SIMILARITY = Schema(
         **_numbers("cka procrustes cosine"),
     },
 )
+CHECK = Schema(
+    "check.csv",
+    {"severity": "text", "kind": "text", "images": "text", "what": "text"},
+    {"advice": "text"},
+)
+_OVERLAPS = _numbers("iou dice iou_change dice_change")
+_EFFECT: dict[str, Kind] = {
+    "n_seeds": "integer",
+    "n_cases": "integer",
+    "n_groups": "integer",
+    **_numbers("mean change ci_low ci_high boot_low boot_high case_low case_high"),
+    "note": "text",
+}
+INTERVENE = Schema(
+    "intervene.csv",
+    {**_RUN, "intervention": "text", "setting": "text", **_IMAGE, "class": "text"},
+    _OVERLAPS,
+)
+INTERVENE_EFFECTS = Schema(
+    "intervene-effects.csv",
+    {
+        "dataset": "text",
+        "arm": "text",
+        "intervention": "text",
+        "setting": "text",
+        "score": "text",
+    },
+    _EFFECT,
+)
+SWAP = Schema(
+    "swap.csv",
+    {**_RUN, "site": "text", "donor": "text", "donor_run": "text", **_IMAGE, "class": "text"},
+    {**_OVERLAPS, "explained": "number"},
+)
+SWAP_EFFECTS = Schema(
+    "swap-effects.csv",
+    {"dataset": "text", "arm": "text", "site": "text", "donor": "text", "score": "text"},
+    {
+        **_EFFECT,
+        **_numbers("gap gap_low gap_high gap_share explained"),
+    },
+)
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -230,8 +276,18 @@ SCHEMAS = {
         MAPS,
         COMPARISON,
         CLAIMS,
+        ATTRIBUTE,
+        FIELD,
+        ROBUSTNESS,
         ATTENTION,
         SIMILARITY,
+        DECODE,
+        LENS,
+        LENS_WORDS,
+        INTERVENE,
+        INTERVENE_EFFECTS,
+        SWAP,
+        SWAP_EFFECTS,
     )
 }
 

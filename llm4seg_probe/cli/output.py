@@ -14,6 +14,8 @@ from llm4seg_probe.errors import CheckpointError, TableError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from llm4seg_probe.study.single.result import ProbeResult
+
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")
@@ -40,6 +42,22 @@ def say(line: str = "") -> None:
 def emit_json(result: dict[str, Any]) -> None:
     """Print a result as JSON, with missing numbers as null and paths as text."""
     typer.echo(json.dumps(_plain(result), indent=2, ensure_ascii=False))
+
+
+def print_probe(found: ProbeResult, as_json: bool) -> None:
+    """Print what a probe gave: its rows as JSON, or its summary and where table and figures lie."""
+    if as_json:
+        rows = records(found.table)
+        emit_json({"table": found.path, "figures": found.figures, "rows": rows})
+        return
+    say(found.summary.to_string(index=False, float_format="%.4f"))
+    for label, path in (("table", found.path), *(("figure", path) for path in found.figures)):
+        say(f"The {label}: {path}")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

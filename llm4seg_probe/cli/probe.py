@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llm4seg_probe.cli.output import (
     Checkpoints,
@@ -13,13 +12,9 @@ from llm4seg_probe.cli.output import (
     Sites,
     SplitSide,
     checkpoints,
-    emit_json,
-    records,
-    say,
+    names,
+    print_probe,
 )
-
-if TYPE_CHECKING:
-    from llm4seg_probe.study.single.result import ProbeResult
 
 
 def rank(
@@ -34,8 +29,8 @@ def rank(
     from llm4seg_probe.study.single.rank import rank_runs
 
     assert out is not None
-    found = rank_runs(checkpoints(ckpt), out, sites=_names(sites), split=split, data=data)
-    _print(found, as_json)
+    found = rank_runs(checkpoints(ckpt), out, sites=names(sites), split=split, data=data)
+    print_probe(found, as_json)
 
 
 def maps(
@@ -50,22 +45,8 @@ def maps(
     from llm4seg_probe.study.single.maps import map_runs
 
     assert out is not None
-    found = map_runs(checkpoints(ckpt), out, sites=_names(sites), split=split, data=data)
-    _print(found, as_json)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _print(found: ProbeResult, as_json: bool) -> None:
-    if as_json:
-        rows = records(found.table)
-        emit_json({"table": found.path, "figures": found.figures, "rows": rows})
-        return
-    say(found.summary.to_string(index=False, float_format="%.4f"))
-    for label, path in (("table", found.path), *(("figure", path) for path in found.figures)):
-        say(f"The {label}: {path}")
+    found = map_runs(checkpoints(ckpt), out, sites=names(sites), split=split, data=data)
+    print_probe(found, as_json)
 
 
 COMMANDS = {"rank": rank, "maps": maps}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llm4seg_probe.cli.output import Json, Out, emit_json, records, say
+
+if TYPE_CHECKING:
+    from llm4seg_probe.study.analysis import Analysis
+    from llm4seg_probe.sweeps.engine import Engine
 
 
 class SizeOption(StrEnum):
@@ -17,6 +21,13 @@ class SizeOption(StrEnum):
     quick = "quick"
     small = "small"
     paper = "paper"
+
+
+class EngineOption(StrEnum):
+    """Places where runs are made."""
+
+    local = "local"
+    ray = "ray"
 
 
 class Kind(StrEnum):
@@ -35,10 +46,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """From nothing to a verdict: train, probe, compare and report on the embedded data and LLM."""
-    from llm4seg_probe.study.analysis import shipped
+    from llm4seg_probe.study.analysis import load_analysis, shipped
 
     assert out is not None
-    _study(shipped("demo"), SizeOption.quick if quick else SizeOption.small, out, as_json)
+    size = SizeOption.quick if quick else SizeOption.small
+    _study(load_analysis(shipped("demo")).at(size.value), size, out, as_json)
 
 
 def sweep(
@@ -49,34 +61,71 @@ def sweep(
         Path | None,
         typer.Option("--runs", help="Folder of runs that several analyses share."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
+    engine: Annotated[EngineOption, typer.Option("--engine", help="Where runs are made.")] = (
+        EngineOption.local
+    ),
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Runs at a time.", show_default="by room")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of a running Ray cluster, for --engine ray.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="key=value", help="Field of the analysis to change."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say which runs, how long, how much memory.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """All runs of an analysis that are missing, then its probes, comparison and page."""
-    folder = out or Path("reports") / analysis.stem
-    if not dry_run:
-        return _study(analysis, size, folder, as_json, runs)
     from llm4seg_probe.study.analysis import load_analysis
-    from llm4seg_probe.study.answer import planned
 
-    found = planned(load_analysis(analysis).at(size.value), runs or folder / "runs")
+    chosen = load_analysis(analysis, tuple(overrides or ())).at(size.value)
+    folder = out or Path("reports") / analysis.stem
+    made_on = _engine(engine, workers, address)
+    if dry_run:
+        _forecast(chosen, runs or folder / "runs", workers, as_json)
+    else:
+        _study(chosen, size, folder, as_json, runs, made_on)
+
+
+def _engine(name: EngineOption, workers: int | None, address: str | None) -> Engine:
+    from llm4seg_probe.errors import ConfigError
+    from llm4seg_probe.sweeps.local import LocalEngine
+    from llm4seg_probe.sweeps.on_ray import RayEngine
+
+    if name is EngineOption.ray:
+        return RayEngine(address, workers)
+    if address is not None:
+        raise ConfigError("--address is of a Ray cluster: add --engine ray")
+    return LocalEngine(workers)
+
+
+def _forecast(analysis: Analysis, store: Path, workers: int | None, as_json: bool) -> None:
+    from llm4seg_probe.study.forecast import forecast
+
+    found = forecast(analysis, store, workers)
     if as_json:
-        emit_json({"runs": [{"run": run.path.name, "done": run.done} for run in found]})
-        return None
-    for run in found:
-        say(f"{'done   ' if run.done else 'missing'}  {run.path.name}")
-    return None
+        emit_json({"runs": records(found.runs), **found.totals})
+        return
+    say(found.by_condition.to_string(index=False, float_format="%.1f"))
+    say(f"\n{found.sentence}")
 
 
 def _study(
-    analysis: Path, size: SizeOption, out: Path, as_json: bool, runs: Path | None = None
+    chosen: Analysis,
+    size: SizeOption,
+    out: Path,
+    as_json: bool,
+    runs: Path | None = None,
+    engine: Engine | None = None,
 ) -> None:
     from llm4seg_probe.reporting.terminal import verdict_text
-    from llm4seg_probe.study.analysis import load_analysis
     from llm4seg_probe.study.answer import answer
 
-    chosen = load_analysis(analysis).at(size.value)
-    found = answer(chosen, out, size=size.value, store=runs)
+    found = answer(chosen, out, size=size.value, store=runs, engine=engine)
     if as_json:
         emit_json(
             {

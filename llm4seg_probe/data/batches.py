@@ -1,11 +1,16 @@
-"""From a collection to tensors: one image at a time for a loader, or batches in order."""
+"""From a collection to tensors: one image at a time for a loader, or batches in order.
+
+Where ``data.sampling`` is ``patches``, training sees ``patches_per_image`` patches of each image
+in an epoch, drawn anew; a probe sees one patch of each image, always the same, that is centred on
+the foreground (on the middle of an image without any); a score sees the whole image, over which a
+window slides.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,15 +19,17 @@ from torch.utils.data import Dataset, Sampler
 from llm4seg_probe import progress
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.augmentation import Augmentation
-from llm4seg_probe.data.collection import Collection
+from llm4seg_probe.data.collection import Collection, Sample
+from llm4seg_probe.data.patches import view_of
 from llm4seg_probe.data.transforms import Preprocess
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.randomness import address, generator
 
 MEMORY_LIMIT = 2**29
-"""Bytes of preprocessed images that a data set keeps in memory; a larger one reads each time."""
+"""Bytes of preprocessed images that a data set keeps in memory; the rest is read each time."""
 
 Item = tuple[Tensor, Tensor, int]
+PartsT = TypeVar("PartsT", bound=tuple[Tensor, ...])
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +44,52 @@ class Batch:
     groups: tuple[str, ...]
 
 
-class ImageDataset(Dataset[Item]):
-    """Images of one side of a split, preprocessed once, augmented anew in each epoch.
+class _Kept(Generic[PartsT]):
+    """What is read of each image, read once: of the first images, as many as fit in memory."""
 
-    Item ``i`` is (image, mask, i). With ``augment_seed`` its augmentation is drawn from the
-    address (seed, epoch, i), so that it depends neither on the number of workers nor on what was
-    drawn before; without, there is none.
+    def __init__(self, count: int, read: Callable[[int], PartsT]) -> None:
+        self._read = read
+        self._parts: list[PartsT] = []
+        room = MEMORY_LIMIT
+        for index in progress.track(range(count), "Reading images"):
+            parts = read(index)
+            room -= sum(part.numel() * part.element_size() for part in parts)
+            if room < 0:
+                break
+            self._parts.append(parts)
+
+    def __getitem__(self, index: int) -> PartsT:
+        return self._parts[index] if index < len(self._parts) else self._read(index)
+
+
+class WholeImages(Dataset[Item]):
+    """What a score is computed from: the images of one side of a split, not augmented.
+
+    Item ``i`` is (image, mask, i), as :class:`Preprocess` makes them: of image_size, or, where
+    patches are cut, of the image's own size at the wanted spacing.
+    """
+
+    def __init__(
+        self, collection: Collection, ids: tuple[str, ...], data_config: DataConfig
+    ) -> None:
+        self.samples = tuple(collection.sample(image) for image in ids)
+        read = _Reader(collection, self.samples, Preprocess(data_config))
+        self._kept = _Kept(len(self.samples), read)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        return (*self._kept[index], index)
+
+
+class ImageDataset(Dataset[Item]):
+    """What the network sees of one side of a split: all of image_size, prepared once.
+
+    Item ``i`` is (image, mask, i). With ``augment_seed``, for training, its patch and its
+    augmentation are drawn from the address (seed, epoch, i), so that they depend neither on the
+    number of workers nor on what was drawn before. Without, for probes, there is one item for
+    each image, always the same.
     """
 
     def __init__(
@@ -53,44 +100,52 @@ class ImageDataset(Dataset[Item]):
         augment_seed: int | None,
     ) -> None:
         self.samples = tuple(collection.sample(image) for image in ids)
-        self._collection = collection
-        self._preprocess = Preprocess(data_config)
         self._seed = augment_seed
         self._augment = None if augment_seed is None else Augmentation.of(data_config)
+        self._view = view_of(data_config, augment_seed)
         # Shared, so that workers which outlive an epoch see the next one.
         epoch: Any = torch.zeros((), dtype=torch.int64)
         self._epoch: Tensor = epoch.share_memory_()
-        self._kept: list[tuple[Tensor, Tensor]] = []
-        if self.samples and self._bytes_of_all() <= MEMORY_LIMIT:
-            indices = range(len(self.samples))
-            self._kept = [self._read(i) for i in progress.track(indices, "Reading images")]
+        self._read = _Reader(collection, self.samples, Preprocess(data_config))
+        self._kept = _Kept(len(self.samples), self._prepared)
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.samples) * self._view.per_image
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose augmentations are drawn, from 0."""
+        """Choose the epoch whose patches and augmentations are drawn, from 0."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Item:
-        image, mask = self._kept[index] if self._kept else self._read(index)
+        epoch = int(self._epoch)
+        kept = self._kept[index // self._view.per_image]
+        image, mask = self._view.seen(kept, epoch, index)
         if self._augment is not None and self._seed is not None:
-            place = address(self._seed, "augmentation", int(self._epoch), index)
+            place = address(self._seed, "augmentation", epoch, index)
             image, mask = self._augment(image, mask, place)
         return image, mask, index
 
-    def _read(self, index: int) -> tuple[Tensor, Tensor]:
-        sample = self.samples[index]
+    def _prepared(self, index: int) -> tuple[Tensor, ...]:
+        return self._view.prepared(*self._read(index))
+
+
+class _Reader:
+    """Image and mask of a sample by its index, preprocessed; errors name the file."""
+
+    def __init__(
+        self, collection: Collection, samples: tuple[Sample, ...], preprocess: Preprocess
+    ) -> None:
+        self._collection = collection
+        self._samples = samples
+        self._preprocess = preprocess
+
+    def __call__(self, index: int) -> tuple[Tensor, Tensor]:
+        sample = self._samples[index]
         raw = self._collection.read(sample)
         try:
             return self._preprocess(raw), self._preprocess.mask(raw)
         except DataError as error:
             raise DataError(f"{sample.image_file}: {error}") from error
-
-    def _bytes_of_all(self) -> int:
-        config = self._preprocess.config
-        channels = config.channels + len(self._collection.classes)
-        return 4 * channels * math.prod(config.image_size) * len(self.samples)
 
 
 class EpochSampler(Sampler[int]):
@@ -116,8 +171,11 @@ class EpochSampler(Sampler[int]):
         return iter(order.tolist())
 
 
-def batches(dataset: ImageDataset, size: int) -> Iterator[Batch]:
-    """The data set in its own order, ``size`` images at a time, the last batch perhaps smaller."""
+def batches(dataset: ImageDataset | WholeImages, size: int) -> Iterator[Batch]:
+    """Its images in order, ``size`` at a time and the last batch perhaps smaller.
+
+    One item stands for each image: the data set is not one that patches are drawn from.
+    """
     for start in range(0, len(dataset), size):
         chosen = range(start, min(start + size, len(dataset)))
         items = [dataset[i] for i in chosen]

@@ -18,6 +18,9 @@ from llm4seg_probe.storage import sha256_of_file
 FOREGROUND = "foreground"
 """The class that stands for all labels of a mask together."""
 
+SIDES = ("train", "val", "test")
+"""Sides of a split, where a data set has its own."""
+
 Labels = Mapping[str, int | tuple[int, ...]]
 """Value of each class in the mask files; several for a region that is made of several labels."""
 
@@ -47,7 +50,7 @@ class Sample:
     channel_files: tuple[Path, ...] = ()
     """Files of the channels after the first, on the same grid, where each has its own."""
     side: str = ""
-    """``train``, ``val`` or ``test``, where the data set itself says on which side it is."""
+    """One of ``SIDES``, where the data set itself says on which it is."""
 
     @property
     def unit(self) -> str:
@@ -131,7 +134,7 @@ class Collection:
         _check_labels(labels, values, path)
         if self.classes == (FOREGROUND,) and FOREGROUND not in values:
             return (labels > 0)[None]
-        return np.stack([np.isin(labels, values[name]) for name in self.classes])
+        return np.stack([_where(labels, values[name]) for name in self.classes])
 
 
 def _read_image(sample: Sample) -> tuple[np.ndarray, tuple[float, ...] | None]:
@@ -148,6 +151,10 @@ def _read_image(sample: Sample) -> tuple[np.ndarray, tuple[float, ...] | None]:
             )
         channels.append(channel)
     return np.concatenate(channels), spacing
+
+
+def _where(labels: np.ndarray, value: int | tuple[int, ...]) -> np.ndarray:
+    return np.isin(labels, value) if isinstance(value, tuple) else labels == value
 
 
 def _check_labels(labels: np.ndarray, values: Labels, path: Path) -> None:

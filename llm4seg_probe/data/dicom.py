@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import nibabel
@@ -32,6 +33,7 @@ BROKEN = (
 
 _UNEVEN = 0.1
 """Share of the distance between slices by which neighbours may lie closer or wider."""
+_SAME_PLACE_MM = 1e-3
 
 
 def is_dicom(path: Path) -> bool:
@@ -141,7 +143,9 @@ def _one_series(folder: Path, slices: list[tuple[Path, pydicom.Dataset]]) -> Non
                 f"{sizes[0][0]} x {sizes[0][1]}"
             )
         towards = [np.array(p.get("ImageOrientationPatient") or (), float) for p in (first, part)]
-        if towards[0].shape != towards[1].shape or not np.allclose(*towards, atol=1e-3):
+        if towards[0].shape != towards[1].shape or not np.allclose(
+            towards[0], towards[1], atol=1e-3
+        ):
             raise DataError(f"{other}: lies in another direction than {path.name}")
 
 
@@ -152,21 +156,21 @@ def _evenly_spaced(
     gaps = [(b - a, one.name, other.name) for (one, a), (other, b) in pairwise(places)]
     if not gaps:
         return
-    step = min(gap for gap, _, _ in gaps)
+    step = median_low(gap for gap, _, _ in gaps)
     for gap, one, other in gaps:
-        if gap < 1e-3:
+        if gap < _SAME_PLACE_MM:
             raise DataError(f"{folder}: {one} and {other} lie at one place; which one counts?")
-        missing = round(gap / step) - 1
-        if missing:
-            slices_are = "a slice is" if missing == 1 else f"{missing} slices are"
+        steps = round(gap / step)
+        if steps < 1 or abs(gap / step - steps) > _UNEVEN:
+            raise DataError(
+                f"{folder}: {one} and {other} are {gap:g} mm apart, the others {step:g}; a volume "
+                "has slices at even distances"
+            )
+        if steps > 1:
+            slices_are = "a slice is" if steps == 2 else f"{steps - 1} slices are"
             raise DataError(
                 f"{folder}: {slices_are} missing between {one} and {other} "
                 f"({gap:g} mm apart, the others {step:g})"
-            )
-        if gap > step * (1 + _UNEVEN):
-            raise DataError(
-                f"{folder}: {one} and {other} are {gap:g} mm apart, others {step:g}; a volume "
-                "has slices at even distances"
             )
 
 

@@ -3,18 +3,17 @@
 An image and its mask share their name, up to the suffix and an ending such as ``_mask``. A table
 ``groups.csv`` (or ``samples.csv``) with the columns ``image`` and ``group`` says whose the images
 are, and, in further columns ``modality`` and ``together``, what they are and which groups may be
-one person; without it each image is a group of its own. Three-dimensional files are volumes.
+one person; without it each image is a group of its own. Three-dimensional files are volumes, and
+so is a folder inside ``images/`` that holds the slices of one DICOM series.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from llm4seg_probe.data import formats
 from llm4seg_probe.data.collection import Collection, Sample
-from llm4seg_probe.data.layout import modality_of, read_description
+from llm4seg_probe.data.layout import modality_of, read_description, read_table
 from llm4seg_probe.errors import DataError
 
 IMAGES, MASKS = "images", "masks"
@@ -30,16 +29,17 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Collection:
             there = sorted(path.name for path in folder.iterdir())[:8]
             raise DataError(
                 f"{folder}: has no folder '{name}'; it holds {', '.join(there) or 'nothing'}. "
-                f"A data set has {IMAGES}/ and {MASKS}/, or a samples.csv"
+                f"A data set has {IMAGES}/ and {MASKS}/, imagesTr/ and labelsTr/, or a "
+                "samples.csv; sets of the paper are prepared (llm4seg-probe data list)"
             )
-    images = _by_stem(folder / IMAGES)
+    images = by_stem(folder / IMAGES)
     if not images:
         raise DataError(
             f"{folder / IMAGES}: no images ({', '.join(formats.SUFFIXES)}) in this folder"
         )
     mask_folders = _mask_folders(folder / MASKS, classes)
-    masks = [_by_image(_by_stem(path), path) for path in mask_folders]
-    known = _groups(folder)
+    masks = [_by_image(by_stem(path), path) for path in mask_folders]
+    known = read_groups(folder)
     description = read_description(folder)
     stated = str(description.get("modality", ""))
     samples = []
@@ -61,20 +61,24 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Collection:
     return Collection(folder.resolve().name, tuple(samples), classes)
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """Readable files of a folder by their name without suffix, in natural order."""
+def by_stem(folder: Path) -> dict[str, Path]:
+    """Images of a folder by their name without suffix, in natural order.
+
+    A folder with the slices of a DICOM series is one image. Raises DataError for two files of
+    one name.
+    """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: _natural(path.name)):
-        if path.name.startswith(".") or formats.suffix_of(path) is None or not path.is_file():
+    for path in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
+        if not formats.is_image(path):
             continue
-        stem = formats.stem_of(path)
+        stem = path.name if path.is_dir() else formats.stem_of(path)
         if stem in found:
             raise DataError(f"{path}: has the same name as {found[stem].name}; which one counts?")
         found[stem] = path
     return found
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts ``benign (2)`` before ``benign (10)``."""
     parts: list[tuple[int, int, str]] = []
     digits = ""
@@ -118,19 +122,11 @@ def _by_image(masks: dict[str, Path], folder: Path) -> dict[str, Path]:
     return found
 
 
-def _groups(folder: Path) -> dict[str, dict[str, str]]:
+def read_groups(folder: Path) -> dict[str, dict[str, str]]:
     """Rows of ``groups.csv`` or ``samples.csv`` by image; empty where there is neither."""
     path = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if path is None:
         return {}
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable table ({' '.join(str(error).split())})") from error
-    missing = [name for name in ("image", "group") if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path}: lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}"
-        )
+    table = read_table(path, ("image", "group"))
     rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     return {formats.stem_of(Path(row["image"])): row for row in rows}

@@ -10,17 +10,14 @@ import numpy as np
 from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.data.splitting import (
-    KINDS,
     VAL_SHARE,
     by_unit,
+    check_by_unit,
     foreground_shares,
     shuffled,
     units_of,
 )
-from llm4seg_probe.errors import DataError, unknown
-
-KINDS_WITH_FOLDS = ("groups", "cases")
-"""Ways to split that have folds: those that part units and nothing smaller."""
+from llm4seg_probe.errors import DataError
 
 
 def draw_folds(collection: Collection, kind: str, folds: int, seed: int) -> tuple[Split, ...]:
@@ -30,12 +27,7 @@ def draw_folds(collection: Collection, kind: str, folds: int, seed: int) -> tupl
     partition the collection, and no unit is on two sides of a split. Raises DataError for a kind
     without folds, and for fewer units than folds.
     """
-    if kind not in KINDS_WITH_FOLDS:
-        if kind in KINDS:
-            raise DataError(
-                f"split '{kind}' has no folds; these have: {', '.join(KINDS_WITH_FOLDS)}"
-            )
-        raise DataError(unknown("split", kind, KINDS_WITH_FOLDS))
+    check_by_unit(kind, "has no folds")
     units = units_of(collection)
     if not 2 <= folds <= len(units) or len(units) - math.ceil(len(units) / folds) < 2:
         raise DataError(
@@ -74,10 +66,10 @@ def fold_sides(ordered: Sequence[str], folds: int, seed: int) -> list[dict[str, 
     for number in range(folds):
         rest = [unit for unit in ordered if fold_of[unit] != number]
         side_of = {unit: "train" if fold_of[unit] != number else "test" for unit in ordered}
-        for run in np.array_split(np.array(rest), max(1, round(len(rest) * VAL_SHARE))):
-            names = [str(unit) for unit in run]
-            place = (seed, "folds", folds, number, "val", names[0])
-            side_of[shuffled(names, *place)[0]] = "val"
+        for part in np.array_split(np.arange(len(rest)), max(1, round(len(rest) * VAL_SHARE))):
+            names = [rest[i] for i in part]
+            place = ("folds", folds, number, "val", int(part[0]))
+            side_of[shuffled(names, seed, *place)[0]] = "val"
         sides.append(side_of)
     return sides
 

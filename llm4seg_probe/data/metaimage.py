@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -24,7 +25,7 @@ def read_metaimage(path: Path) -> nibabel.Nifti1Image:
     except RuntimeError as error:
         # The last line is the reason; those before it are places in ITK's own source.
         raise ValueError(str(error).strip().splitlines()[-1]) from error
-    return _as_nifti(image)
+    return _as_nifti(image, SimpleITK.GetArrayFromImage(image))
 
 
 def pixel_files(path: Path) -> tuple[Path, ...]:
@@ -38,12 +39,8 @@ def pixel_files(path: Path) -> tuple[Path, ...]:
     return tuple(file for file in beside if file.is_file() and file != path)
 
 
-def _as_nifti(image: object) -> nibabel.Nifti1Image:
-    import SimpleITK
-
-    assert isinstance(image, SimpleITK.Image)
+def _as_nifti(image: Any, pixels: np.ndarray) -> nibabel.Nifti1Image:
     # SimpleITK gives the last axis first, and the components of a pixel behind all axes.
-    pixels = SimpleITK.GetArrayFromImage(image)
     axes = image.GetDimension()
     pixels = pixels.transpose(*range(axes - 1, -1, -1), *range(axes, pixels.ndim))
     if axes == 2:

@@ -63,6 +63,7 @@ def near_duplicates(
     volume are always alike. Links chain, so that the ends of a cluster may differ by more. Time
     grows with N², about a second at N = 10,000; memory with N.
     """
+    check_distance(distance)
     count = len(hashes)
     code = np.unique(np.array(units, dtype=str), return_inverse=True)[1]
     label = np.arange(count)
@@ -70,12 +71,13 @@ def near_duplicates(
     for start in range(0, count, _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, count)
         differing = _differing(hashes[start:stop], hashes[start:])
-        near = (differing <= distance) & (code[start:stop, None] != code[None, start:])
-        rows, columns = np.nonzero(near)
-        here, there = rows + start, columns + start
-        for place in (here, there):
-            np.minimum.at(closest, place, differing[rows, columns])
-        label = _linked(label, here, there)
+        differing[code[start:stop, None] == code[None, start:]] = BITS
+        np.minimum(closest[start:stop], differing.min(axis=1), out=closest[start:stop])
+        np.minimum(closest[start:], differing.min(axis=0), out=closest[start:])
+        # What is linked already needs no second link: a set of copies would have N² of them.
+        news = (differing <= distance) & (label[start:stop, None] != label[None, start:])
+        rows, columns = np.nonzero(news)
+        label = _linked(label, rows + start, columns + start)
     order = np.argsort(label, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(label[order])) + 1) if count else []
     found = [
@@ -86,9 +88,7 @@ def near_duplicates(
     return sorted(found, key=lambda cluster: (-len(cluster.members), cluster.members))
 
 
-def clusters_of(
-    collection: Collection, distance: int = DISTANCE
-) -> tuple[tuple[str, ...], ...]:
+def clusters_of(collection: Collection, distance: int = DISTANCE) -> tuple[tuple[str, ...], ...]:
     """Names of the images in each cluster of near-duplicates across units, largest first.
 
     Raises DataError for a file that cannot be read.
@@ -116,19 +116,18 @@ def kept_together(collection: Collection, clusters: Sequence[Sequence[str]]) -> 
     for cluster in clusters:
         inside = np.array([number[collection.sample(image).unit] for image in cluster])
         label = _linked(label, inside[:-1], inside[1:])
-    joined = {unit: units[int(np.flatnonzero(label == label[i])[0])] for unit, i in number.items()}
+    joined = dict(zip(units, (units[i] for i in _first(label)), strict=True))
     samples = tuple(replace(s, together=joined[s.unit]) for s in collection.samples)
     return replace(collection, samples=samples)
 
 
-def checked_distance(distance: int) -> int:
-    """The distance; raises DataError where it is none that hashes can have, or links unlike ones."""
+def check_distance(distance: int) -> None:
+    """Raise DataError for a distance that would link unlike images."""
     if not 0 <= distance < BITS // 2:
         raise DataError(
             f"near-duplicates differ in at most {distance} of {BITS} bits: choose 0 to "
             f"{BITS // 2 - 1}; different images differ in about half"
         )
-    return distance
 
 
 def _differing(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -143,9 +142,13 @@ def _linked(label: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarra
     """Labels (N,) of the components after further links between items."""
     count = len(label)
     # Each item is tied to the first of its label, so that old components stay whole.
-    first = np.full(count, count)
-    np.minimum.at(first, label, np.arange(count))
     rows = np.concatenate([np.arange(count), here])
-    columns = np.concatenate([first[label], there])
+    columns = np.concatenate([_first(label), there])
     links = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(count, count))
     return np.asarray(connected_components(links, directed=False)[1])
+
+
+def _first(label: np.ndarray) -> np.ndarray:
+    """For each item, the first item that has its label, (N,)."""
+    _, index, inverse = np.unique(label, return_index=True, return_inverse=True)
+    return np.asarray(index[inverse])

@@ -109,6 +109,23 @@ def phantom(
     return chosen.draw(draw, size, chosen.dial if dial is None else dial)
 
 
+def size_of(text: str | None, three_dimensional: bool) -> tuple[tuple[int, ...], int]:
+    """Pixels per side from a text such as ``96x96``, and how many images are usual at so many axes.
+
+    Sides stand as in ``data.image_size``: height and width, before them depth in 3D. Raises
+    DataError for anything else.
+    """
+    usual = (SIZE_3D, COUNT_3D) if three_dimensional else (SIZE, COUNT)
+    if text is None:
+        return usual
+    parts = text.lower().replace("x", " ").replace(",", " ").split()
+    if len(parts) not in (2, 3) or not all(part.isdecimal() for part in parts):
+        raise DataError(f"'{text}' is no size: write 96x96, or 48x48x48 with the depth first")
+    if three_dimensional and len(parts) == 2:
+        raise DataError(f"'{text}' has two sides, but volumes have three: write 48x48x48")
+    return tuple(map(int, parts)), COUNT_3D if len(parts) == 3 else COUNT
+
+
 def write_phantoms(
     folder: Path,
     kind: str,
@@ -125,6 +142,8 @@ def write_phantoms(
     """
     if folder.exists():
         raise DataError(f"{folder}: is there already; give another folder, or remove it")
+    if count < 1:
+        raise DataError(f"{count} phantoms: write at least one")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         built = Path(scratch) / folder.name

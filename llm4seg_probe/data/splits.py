@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm4seg_probe.config import DataConfig
+from llm4seg_probe.data.collection import SIDES as SIDES
 from llm4seg_probe.data.collection import Collection, Sample
 from llm4seg_probe.data.splitting import KINDS
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.storage import write_json
-
-SIDES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

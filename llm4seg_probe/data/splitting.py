@@ -10,8 +10,8 @@ from typing import TypedDict, TypeVar
 import numpy as np
 
 from llm4seg_probe import progress
-from llm4seg_probe.data.collection import Collection, Sample
-from llm4seg_probe.errors import DataError
+from llm4seg_probe.data.collection import SIDES, Collection, Sample
+from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.randomness import address
 
 TRAIN_SHARE, VAL_SHARE = 0.6, 0.2
@@ -40,6 +40,8 @@ class Kind:
 
     summary: str
     draw: Callable[[Collection, int], Parts]
+    by_unit: bool = False
+    """Whole units are dealt to the sides, so that there are folds, and units can be joined."""
     within_case: bool = False
     validation_is_test: bool = False
 
@@ -131,17 +133,40 @@ def reference(collection: Collection, seed: int) -> Parts:
     return Parts(train=tuple(sorted(names[:train], key=order.__getitem__)), val=held, test=held)
 
 
+def own(collection: Collection, _seed: int) -> Parts:
+    """The sides that the data set itself comes with; raises DataError where it has none."""
+    sides = {sample.image: sample.side for sample in collection.samples}
+    if not any(sides.values()):
+        raise DataError(
+            f"{collection.name} does not say which image is on which side; use another split"
+        )
+    train, val, test = (
+        tuple(image for image, found in sides.items() if found == side) for side in SIDES
+    )
+    return Parts(train=train, val=val, test=test)
+
+
 KINDS: dict[str, Kind] = {
     "blocks": Kind("contiguous slices with a gap, the same people", blocks, within_case=True),
-    "cases": Kind("whole cases", cases),
-    "groups": Kind("by group, stratified by size of the foreground", groups),
+    "cases": Kind("whole cases", cases, by_unit=True),
+    "groups": Kind("by group, stratified by size of the foreground", groups, by_unit=True),
     "reference": Kind(
         "70/30 by image, validation is test, as published",
         reference,
         within_case=True,
         validation_is_test=True,
     ),
+    "own": Kind("as the data set itself says", own),
 }
+
+
+def check_by_unit(kind: str, otherwise: str) -> None:
+    """Raise DataError for an unknown kind, and for one that does not deal whole units."""
+    if kind not in KINDS:
+        raise DataError(unknown("split", kind, KINDS))
+    if not KINDS[kind].by_unit:
+        having = ", ".join(name for name, entry in KINDS.items() if entry.by_unit)
+        raise DataError(f"split '{kind}' {otherwise}; choose one of: {having}")
 
 
 def units_of(collection: Collection) -> list[str]:
@@ -153,7 +178,7 @@ def by_unit(collection: Collection, side_of: Mapping[str, str]) -> Parts:
     """The images of each side, in the collection's order, from the side of each unit."""
     chosen = {
         side: tuple(s.image for s in collection.samples if side_of[s.unit] == side)
-        for side in ("train", "val", "test")
+        for side in SIDES
     }
     return Parts(train=chosen["train"], val=chosen["val"], test=chosen["test"])
 

@@ -7,16 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.collection import RawImage
+from llm4seg_probe.data.resampling import LINEAR, NEAREST, resized, size_at
 from llm4seg_probe.errors import DataError
 
 CT_WINDOW = (-200.0, 800.0)
 """Hounsfield units that become -1 and 1 (``modality``), or 0 and 255 (``imagenet``)."""
 MR_RANGE = (0.5, 99.5)
 """Percentiles of an MR image that become 0 and 255 (``imagenet`` and ``reference``)."""
+SLICES_HINT = ", or name its slices in a table with a column slice (samples.csv, or any CSV file)"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -30,26 +31,30 @@ class Preprocess:
         self.config = data_config
 
     def __call__(self, raw: RawImage) -> Tensor:
-        """Image (C, *image_size) as float32: channels, intensities, then bilinear resizing.
+        """Image (C, *size) as float32: channels, intensities, spacing, then linear resizing.
 
-        Raises DataError for a volume where image_size has two numbers (or the reverse), for a
-        number of channels other than 1 and 3, and for intensities of an unknown modality.
+        The size is image_size; where patches are cut, it is that of the whole image at its
+        spacing. Raises DataError for a volume where image_size has two numbers (or the reverse),
+        for a number of channels other than 1 and 3, for intensities of an unknown modality, and
+        where a spacing is wanted and that of the image is not known.
         """
         self._check_axes(raw)
         pixels = to_channels(torch.from_numpy(raw.image), self.config.channels)
         pixels = NORMALISATIONS[self.config.normalisation](pixels, raw.modality)
-        mode = "bilinear" if len(self.config.image_size) == 2 else "trilinear"
-        return self._resized(pixels, mode)
+        return self._placed(pixels, raw, LINEAR[len(self.config.image_size)])
 
     def mask(self, raw: RawImage) -> Tensor:
-        """Mask (K, *image_size) as float32, 0 or 1, resized to the nearest pixel."""
+        """Mask (K, *size) as float32, 0 or 1: the nearest pixels, on the grid of the image."""
         self._check_axes(raw)
-        return self._resized(torch.from_numpy(raw.mask.astype(np.float32)), "nearest-exact")
+        return self._placed(torch.from_numpy(raw.mask.astype(np.float32)), raw, NEAREST)
 
-    def _resized(self, pixels: Tensor, mode: str) -> Tensor:
-        if tuple(pixels.shape[1:]) == tuple(self.config.image_size):
-            return pixels.contiguous()
-        return interpolate(pixels[None], self.config.image_size, mode=mode)[0]
+    def _placed(self, pixels: Tensor, raw: RawImage, mode: str) -> Tensor:
+        if self.config.spacing is not None:
+            size = size_at(pixels.shape[1:], raw.spacing, self.config.spacing)
+            pixels = resized(pixels, size, mode)
+        if self.config.sampling == "whole":
+            pixels = resized(pixels, self.config.image_size, mode)
+        return pixels.contiguous()
 
     def _check_axes(self, raw: RawImage) -> None:
         found, wanted = raw.image.ndim - 1, len(self.config.image_size)
@@ -57,6 +62,7 @@ class Preprocess:
             raise DataError(
                 f"the image has {found} axes {list(raw.image.shape[1:])}, but data.image_size "
                 f"is {list(self.config.image_size)}: give {found} numbers"
+                f"{SLICES_HINT if found == 3 else ''}"
             )
 
 

@@ -95,6 +95,14 @@ class StoredWeights:
         """Tensors of the norm after the last layer."""
         return self._read(f"{self.prefix}norm.", shapes)
 
+    def unembedding(self, shape: torch.Size, *, tied: bool) -> Tensor:
+        """The matrix (words, width) from the final norm to the logits; tied: the embedding's."""
+        name = f"{self.prefix}embed_tokens.weight"
+        if not tied:
+            heads = (stored for stored in self.files if stored.endswith("lm_head.weight"))
+            name = next(heads, "lm_head.weight")
+        return self._read("", {name: shape}).tensors[name]
+
     def _prefix_of(self, number: int) -> str:
         return f"{self.prefix}layers.{number - 1}."
 

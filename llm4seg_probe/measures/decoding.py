@@ -251,7 +251,8 @@ class ScoreCounts:
         inside, outside = self._counts.flip(-1)
         found = inside.cumsum(-1)
         precision = found / (found + outside.cumsum(-1)).clamp_min(1)
-        return self._known((inside * precision).sum(-1) / self.tokens[0])
+        area: Tensor = (inside * precision).sum(-1) / self.tokens[0]
+        return self._known(area)
 
     def dice(self, cuts: Tensor) -> Tensor:
         """Dice of the tokens on the level ``cuts`` (M,) or above it with the labels: (M,)."""
@@ -263,7 +264,8 @@ class ScoreCounts:
 
     def _dice(self) -> Tensor:
         inside, outside = (part.flip(-1).cumsum(-1).flip(-1) for part in self._counts)
-        return 2 * inside / (inside + outside + self.tokens[0][:, None])
+        found: Tensor = 2 * inside / (inside + outside + self.tokens[0][:, None])
+        return found
 
     def _known(self, values: Tensor) -> Tensor:
         return values.where(self._valid & (self.tokens[0] > 0), torch.nan)

@@ -7,6 +7,7 @@ from torch import nn
 from llm4seg_probe.config import BackboneConfig, Config
 from llm4seg_probe.errors import ConfigError, unknown
 from llm4seg_probe.models.backbones import BACKBONES, Backbone, imported
+from llm4seg_probe.models.output import output_channels
 
 
 def build_plain(config: Config) -> nn.Module:
@@ -14,7 +15,7 @@ def build_plain(config: Config) -> nn.Module:
 
     Raises ConfigError where there is no such network, or the image does not fit it.
     """
-    channels, classes = config.data.channels, len(config.data.classes)
+    channels, classes = config.data.channels, output_channels(config)
     if ":" in config.backbone.name:
         return _from_outside(config.backbone, channels, classes)
     row = _row(config.backbone)

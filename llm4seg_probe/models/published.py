@@ -9,6 +9,7 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.models.arms import ARMS
 from llm4seg_probe.models.backbones import BACKBONES
 from llm4seg_probe.models.costs import Costs, language_model
+from llm4seg_probe.models.output import output_channels
 from llm4seg_probe.models.reference import LANGUAGE_MODELS
 
 Quantity = Literal["parameters", "trainable", "macs"]
@@ -85,7 +86,7 @@ def _of_the_backbone(config: Config) -> list[Published]:
     row = BACKBONES.get(config.backbone.name)
     if row is None or row.parameters is None:
         return []
-    if (config.data.channels, len(config.data.classes)) != (row.channels, row.classes):
+    if (config.data.channels, output_channels(config)) != (row.channels, row.classes):
         return []
     name = config.backbone.name
     return [Published("parameters", "cnn", row.parameters, row.source, backbone=name)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from llm4seg_probe.data.batches import Batch
 from llm4seg_probe.errors import DataError, SiteError
 from llm4seg_probe.measures.attention import attention_measures
-from llm4seg_probe.measures.foreground import foreground_tokens
+from llm4seg_probe.measures.foreground import foreground_pixels, foreground_tokens
 from llm4seg_probe.models.sites import boosters_of
 from llm4seg_probe.probing import nulls
 from llm4seg_probe.probing.attending import Attention, See, attending, has_attention
 from llm4seg_probe.probing.passes import Pool, Run, checked, evaluating, recorded, run_columns
-from llm4seg_probe.probing.queries import Pixel, QueryMaps, query_pixels
+from llm4seg_probe.probing.queries import (
+    Pixel,
+    QueryMaps,
+    centre_of_largest_region,
+    check_query,
+)
 from llm4seg_probe.probing.rows import Rows
 from llm4seg_probe.tables import ATTENTION
 
@@ -51,7 +56,8 @@ def attention_table(
     where that network is given.
 
     The arrays are of ``gallery`` images, at least one, the first of these, different groups
-    first: attention from the pixel ``query`` as in :func:`query_pixels`.
+    first: attention from the pixel ``query`` of the image as the network sees it (row and column,
+    before them depth in 3D), or from the centre of its largest foreground region.
 
     Raises SiteError for a run without attention; DataError for images that the network does not
     take, when no image has any foreground, and for a query outside the images.
@@ -63,6 +69,8 @@ def attention_table(
     found = _Found(run)
     pool = Pool(max(null_images, gallery), foreground_only=True)
     for batch in checked(run, batches, ("logits",), "Attention"):
+        if query is not None:
+            check_query(run, batch.images.shape[2:], query)
         pool.add(batch)
         with attending(run.network, found.adding("", batch)):
             recorded(run.network, batch.images, ())
@@ -76,7 +84,9 @@ def attention_table(
 
 
 def _query_maps(run: Run, batch: Batch, query: Pixel | None) -> dict[str, np.ndarray]:
-    maps = QueryMaps(run, batch, query_pixels(run, batch, query))
+    inside = foreground_pixels(batch.masks, batch.images.ndim - 2)
+    pixels = [query or centre_of_largest_region(mask) for mask in inside]
+    maps = QueryMaps(run, batch, pixels)
     with attending(run.network, maps.see()):
         recorded(run.network, batch.images, ())
     return maps.arrays()
@@ -96,15 +106,23 @@ def _add_nulls(
         return
     masks = torch.cat([part.masks for part in parts])[nulls.other_images(names, groups)]
     tokens = []
-    for part, others in zip(parts, masks.split(len(parts[0].names)), strict=True):
+    for part, others in _with_their_share(parts, masks):
         with attending(run.network, found.adding("other-image", part, others)):
             recording, _ = recorded(run.network, part.images, ["tokens"])
         tokens.append(recording["tokens"])
-    exchanged = nulls.shuffled(torch.cat(tokens), "tokens").split(len(parts[0].names))
+    exchanged = nulls.shuffled(torch.cat(tokens), "tokens")
     _, booster = next(boosters_of(run.network))
-    for part, of_others in zip(parts, exchanged, strict=True):
+    for part, of_others in _with_their_share(parts, exchanged):
         with evaluating(run.network), attending(run.network, found.adding("shuffled", part)):
             booster.middle(of_others.to(booster.adapter1.weight.device), recording.grid("tokens"))
+
+
+def _with_their_share(parts: Sequence[Batch], values: Tensor) -> Iterator[tuple[Batch, Tensor]]:
+    """Each batch with what belongs to its images, of values (I, …) for the images of all."""
+    start = 0
+    for part in parts:
+        yield part, values[start : start + len(part.names)]
+        start += len(part.names)
 
 
 class _Found:
@@ -124,15 +142,15 @@ class _Found:
             found = attention_measures(one.weights[None], one.visible, one.grid, inside)
             if other_masks is not None:
                 found = {name: found[name] for name in found if name.startswith("foreground")}
-            keys = {"place": one.place, "layer": one.layer, "null": null,
-                    "image": batch.names[one.image], "group": batch.groups[one.image]}  # fmt: skip
-            self._add_heads(keys, found, inside)
+            image = {"image": batch.names[one.image], "group": batch.groups[one.image]}
+            place = {"place": one.place, "layer": one.layer, "null": null}
+            self._add_heads({**place, **image}, found, inside)
             self.any_foreground |= bool(inside.any())
 
         return see
 
     def _add_heads(
-        self, keys: dict[str, str | int], found: dict[str, Tensor], inside: Tensor
+        self, keys: Mapping[str, object], found: dict[str, Tensor], inside: Tensor
     ) -> None:
         sizes = {"tokens": inside.numel(), "foreground_tokens": int(inside.sum())}
         columns = {name: values[0].tolist() for name, values in found.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from llm4seg_probe import progress
 from llm4seg_probe.data.batches import Batch
 from llm4seg_probe.errors import DataError, SiteError, UserError, unknown
 from llm4seg_probe.measures.attribution import completeness_gap, inside_share
+from llm4seg_probe.models.output import class_logits, decided
 from llm4seg_probe.probing import nulls
 from llm4seg_probe.probing.explanations import (
     ADDS_UP,
@@ -25,7 +27,7 @@ from llm4seg_probe.probing.explanations import (
     infidelity,
     sensitivity,
 )
-from llm4seg_probe.probing.gallery import gallery_arrays, labels
+from llm4seg_probe.probing.gallery import gallery_arrays, predicted_labels
 from llm4seg_probe.probing.gate import INPUT, gated, place
 from llm4seg_probe.probing.passes import Pool, Run, checked, evaluating, run_columns
 from llm4seg_probe.probing.rows import Rows
@@ -51,7 +53,7 @@ def attribution_table(
     *,
     options: Options | None = None,
     untrained: nn.Module | None = None,
-    images: int = 12,
+    images: int = 6,
     gallery: int = 4,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """``attribute.csv`` of one run, and the arrays of ``attribute.npz``.
@@ -138,13 +140,14 @@ class _Measured:
 
     def image(self, one: Batch, untrained: nn.Module | None) -> _Explained:
         """Measure a batch of one image, in the run's network and in the one before training."""
-        network, threshold = self._run.network, self._run.config.evaluation.threshold
+        network, config = self._run.network, self._run.config
+        log_odds = partial(class_logits, config=config)
         device = next((p.device for p in network.parameters()), one.images.device)
         image = one.images.to(device)
         maps: dict[Key, Tensor] = {}
         with evaluating(network):
-            probabilities = network(image).float().sigmoid()
-        regions = probabilities[0] > threshold
+            logits = network(image).float()
+        regions = decided(logits, config)[0]
         if self._options.target == "mask":
             regions = one.masks[0].to(device) > 0.5
         for index, name in enumerate(self._classes):
@@ -152,10 +155,11 @@ class _Measured:
             if not region.any():
                 self._add_empty(name, one)
                 continue
-            maps |= self._explained("", Score(network, region, index), image, one)
+            maps |= self._explained("", Score(network, region, index, log_odds), image, one)
             if untrained is not None:
-                self._explained("untrained", Score(untrained, region, index), image, one)
-        return _Explained(maps, labels(probabilities.cpu(), threshold))
+                score = Score(untrained, region, index, log_odds)
+                self._explained("untrained", score, image, one)
+        return _Explained(maps, predicted_labels(logits.cpu(), config))
 
     def other_images(self, chosen: Sequence[Batch], explained: Sequence[_Explained]) -> None:
         """Measure each attribution against the mask of another image."""
@@ -172,9 +176,7 @@ class _Measured:
         """``attribute.csv``."""
         return self._rows.table()
 
-    def _explained(
-        self, null: str, score: Score, image: Tensor, one: Batch
-    ) -> dict[Key, Tensor]:
+    def _explained(self, null: str, score: Score, image: Tensor, one: Batch) -> dict[Key, Tensor]:
         """Rows of one class of one image, and the maps on the CPU."""
         options, name = self._options, self._classes[score.index]
         baseline = options.baseline_of(image)
@@ -187,9 +189,7 @@ class _Measured:
                 def attribution(
                     images: Tensor, method: str = method, gate: nn.Module = gate
                 ) -> Tensor:
-                    return explain(
-                        method, score, gate, images, options, baseline.expand_as(images)
-                    )
+                    return explain(method, score, gate, images, options, baseline.expand_as(images))
 
                 found = attribution(image)
                 row = values | _shares(found.cpu(), one.masks[:, score.index])
@@ -246,7 +246,9 @@ def _arrays(
         names=tuple(one.names[0] for one in chosen),
         groups=tuple(one.groups[0] for one in chosen),
     )
-    grids = {key[:2]: found.shape for of_image in everything for key, found in of_image.maps.items()}
+    grids = {
+        key[:2]: found.shape for of_image in everything for key, found in of_image.maps.items()
+    }
     shown = everything[: len(chosen)]
     maps = {}
     for number, key in enumerate(keys):

@@ -87,7 +87,8 @@ def decode_table(
     are ``position`` alone; ``other-image``, the features with another training image's mask (of
     another group, if there is one), to learn and to be tested on; and ``untrained``, where that
     network is given. Values are empty where an image, or the training images, have no foreground
-    on the site's grid. Memory does not grow with the number of images.
+    on the site's grid. Lent masks cover another share of the tokens, on which average precision
+    and Dice depend; AUROC does not. Memory does not grow with the number of images.
 
     Raises SiteError for an unknown site; DataError for images that the network does not take,
     and when no training image has any foreground.
@@ -96,7 +97,7 @@ def decode_table(
     for size in sizes:
         if size < 1:
             raise UserError(f"{size} training images: give at least 1")
-    plan = _Plan.of(run, images("train"), sites, sizes)
+    plan = Plan.of(run, images("train"), sites, sizes)
     rows = Rows(DECODE)
     measured = [kind for kind in _MEASURED if kind.target == 0 or plan.has_other_masks]
     _decode(run, run.network, images, sites, plan, measured, rows)
@@ -105,7 +106,7 @@ def decode_table(
     return rows.table()
 
 
-class _Plan:
+class Plan:
     """Which training images are in which subset, and the masks that are lent to others."""
 
     def __init__(self, order: Sequence[str], sizes: Sequence[int], lent: Pool) -> None:
@@ -121,7 +122,7 @@ class _Plan:
     @classmethod
     def of(
         cls, run: Run, train: Iterable[Batch], sites: Sequence[str], sizes: Sequence[int]
-    ) -> _Plan:
+    ) -> Plan:
         """Look at the training images once, without the network."""
         lent = Pool(_OTHER_MASKS, foreground_only=True)
         seen: list[tuple[bool, int, str, str]] = []
@@ -170,7 +171,7 @@ def _decode(
     network: nn.Module,
     images: Images,
     sites: Sequence[str],
-    plan: _Plan,
+    plan: Plan,
     kinds: Sequence[_Kind],
     rows: Rows,
 ) -> None:
@@ -205,7 +206,7 @@ def _decode(
 class _Reader:
     """The probes at one site, from the sums over training tokens to the scores of test tokens."""
 
-    def __init__(self, plan: _Plan, kinds: Sequence[_Kind]) -> None:
+    def __init__(self, plan: Plan, kinds: Sequence[_Kind]) -> None:
         self._plan = plan
         self._kinds = kinds
         self._shells: list[Moments] = []
@@ -307,22 +308,19 @@ class _Reader:
             "penalty": probe.penalty,
         }
 
-    def _inputs(
-        self, batch: Batch, tokens: Tensor, grid: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
+    def _inputs(self, batch: Batch, tokens: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Features with positions (B, N, C + P), and labels (B, N, 2)."""
         places = position_features(grid).expand(len(tokens), -1, -1)
         return torch.cat([tokens.double(), places], -1), self._plan.labels(batch, grid)
 
-    def _scored(
-        self, batch: Batch, tokens: Tensor, grid: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
+    def _scored(self, batch: Batch, tokens: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Scores of M probes (M, B, N), and the labels that each is measured against."""
         features, labels = self._inputs(batch, tokens, grid)
         weights = torch.stack([probe.weights for _, _, probe in self._probes], -1)
         offsets = torch.tensor([probe.offset for _, _, probe in self._probes], dtype=torch.float64)
         targets = [kind.target for _, kind, _ in self._probes]
-        scores = features @ weights + offsets
+        # Cells that were never foreground score alike; rounding errors must not rank them.
+        scores = (features @ weights + offsets).round(decimals=9)
         return scores.movedim(-1, 0), labels[..., targets].movedim(-1, 0)
 
 

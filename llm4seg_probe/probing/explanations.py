@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,8 @@ from llm4seg_probe.errors import UserError, unknown
 from llm4seg_probe.measures.attribution import patches, spread
 from llm4seg_probe.randomness import generator
 
-Method = Literal["integrated-gradients", "conductance", "gradcam", "occlusion"]
-Target = Literal["prediction", "mask"]
-Baseline = Literal["zero", "mean"]
+TARGETS = ("prediction", "mask")
+BASELINES = ("zero", "mean")
 
 _AT_ONCE, _PIXELS_AT_ONCE = 32, 2**19
 SENSITIVITY_RADIUS = 0.02
@@ -33,17 +32,17 @@ class Options:
     many random boxes and changed images infidelity and sensitivity take.
     """
 
-    target: Target = "prediction"
-    baseline: Baseline = "zero"
+    target: str = "prediction"
+    baseline: str = "zero"
     steps: int = 32
     window: int = 8
-    boxes: int = 24
-    changes: int = 3
+    boxes: int = 16
+    changes: int = 2
 
     def __post_init__(self) -> None:
         for name, value, valid in (
-            ("target", self.target, get_args(Target)),
-            ("baseline", self.baseline, get_args(Baseline)),
+            ("target", self.target, TARGETS),
+            ("baseline", self.baseline, BASELINES),
         ):
             if value not in valid:
                 raise UserError(unknown(name, value, valid))
@@ -67,10 +66,12 @@ class Score:
     region: Tensor
     """(*size), 1 where a pixel counts, else 0; not empty."""
     index: int
+    log_odds: Callable[[Tensor], Tensor] = lambda logits: logits
+    """Makes one channel per class of the network's output, (B, K, *size)."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """One number per image (B, C, *size): (B,)."""
-        logits = self.network(images)[:, self.index].float()
+        logits = self.log_odds(self.network(images))[:, self.index].float()
         return (logits * self.region).flatten(1).sum(1) / self.region.sum()
 
 
@@ -190,7 +191,7 @@ def infidelity(
             image,
             attributions,
             n_perturb_samples=boxes,
-            max_examples_per_batch=_at_once(image),
+            max_examples_per_batch=min(_at_once(image), boxes),
             normalize=normalize,
         ).item()
 
@@ -214,8 +215,8 @@ def sensitivity(
         noise = torch.rand(images.shape, generator=draws).to(images)
         return images + radius * (2 * noise - 1)
 
-    def of(images: Any) -> Tensor:
-        return explained(images[0] if isinstance(images, tuple) else images)
+    def of(images: Any) -> tuple[Tensor]:  # captum reads a bare tensor as a row for each
+        return (explained(images[0] if isinstance(images, tuple) else images),)
 
     radius = SENSITIVITY_RADIUS * image.std().item()
     return sensitivity_max(of, image, perturb, radius, n_perturb_samples=changes).item()

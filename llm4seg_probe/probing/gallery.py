@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llm4seg_probe.config import Config
 from llm4seg_probe.data.batches import Batch
 from llm4seg_probe.measures.activation import resized
+from llm4seg_probe.models.output import decided, probabilities
 from llm4seg_probe.probing.passes import Run
 
 
@@ -55,14 +57,19 @@ def gallery_arrays(
     }
 
 
-def labels(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
-    """One label per pixel, (B, *size) uint8, from one probability per class, (B, K, *size).
+def labels(values: Tensor, threshold: float = 0.5) -> Tensor:
+    """One label per pixel, (B, *size) uint8, from one value per class, (B, K, *size).
 
-    0 is the background, k the k-th class: of several above the threshold the most probable, of
-    equals the first.
+    0 is the background, k the k-th class: of several above the threshold the largest, of equals
+    the first.
     """
-    highest, label = probabilities.max(1)
+    highest, label = values.max(1)
     return ((label + 1) * (highest > threshold)).to(torch.uint8)
+
+
+def predicted_labels(logits: Tensor, config: Config) -> Tensor:
+    """One label per pixel, (B, *size) uint8, of what a network decides by its logits."""
+    return labels(probabilities(logits, config).where(decided(logits, config), 0.0), 0.0)
 
 
 def grey(images: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ def gated(network: nn.Module, site: str) -> Iterator[nn.Module]:
     """An identity through which a site's tensor passes, as (B, C, *grid), while the block runs.
 
     Hooks on it see and may exchange the tensor, whichever side of a module the site is and
-    whether it holds tokens or a grid. What comes out is copied before the network goes on, so
-    that an operation in place after the site reaches neither. Nothing stays on the network.
+    whether it holds tokens or a grid. It is copied on the way in and out: what hooks do to it, such
+    as asking for its gradient, does not reach the caller's images, and an operation in place
+    after the site does not reach what they saw. Nothing stays on the network.
 
     Raises SiteError for an unknown site, and, in the pass, where there is no grid.
     """
@@ -43,14 +44,14 @@ def gated(network: nn.Module, site: str) -> Iterator[nn.Module]:
         if not isinstance(tensor, Tensor) or tensor.ndim < 3:
             raise SiteError(f"site '{site}' is no grid of features: name another, such as after")
         if tensor.ndim > 3:
-            return gate(tensor).clone()
+            return gate(tensor.clone()).clone()
         if point.booster is None:
             raise SiteError(
                 f"site '{site}' gives tokens, whose grid the network does not say: name a site "
                 "with a grid, such as before or after"
             )
-        grid = tensor.transpose(1, 2).unflatten(2, grids[point.booster])
-        return gate(grid).flatten(2).transpose(1, 2).clone()
+        grid = tensor.transpose(1, 2).reshape(len(tensor), -1, *grids[point.booster])
+        return gate(grid.clone()).flatten(2).transpose(1, 2).clone()
 
     with ExitStack() as attached:
         if point.booster is not None:

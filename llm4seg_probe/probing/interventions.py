@@ -57,7 +57,13 @@ class Place:
     """A site's tensor, or some of its channels: where activations are read and exchanged."""
 
     point: SitePoint
-    channels: slice = slice(None)
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def channels(self) -> slice:
+        """The channels meant, from ``start`` to before ``stop``."""
+        return slice(self.start, self.stop)
 
 
 def place_of(network: nn.Module, site: str) -> Place:
@@ -93,16 +99,20 @@ def editing(network: nn.Module, place: Place, edit: Edit) -> Iterator[None]:
 
 
 def _edited(tensor: Tensor, channels: slice, edit: Edit) -> Tensor:
-    is_grid = tensor.ndim > 3
-    tokens = tensor.flatten(2).transpose(1, 2) if is_grid else tensor
-    chosen = tokens[..., channels]
+    chosen = _tokens(tensor)[..., channels]
     found = edit(chosen)
     if found is chosen:
         return tensor
     changed = tensor.clone()  # keeps the layout, on which the bits of what follows depend
-    view = changed.flatten(2).transpose(1, 2) if is_grid else changed
-    view[..., channels] = found.to(tensor)
-    return view.transpose(1, 2).reshape(tensor.shape) if is_grid else changed
+    tokens = _tokens(changed)
+    tokens[..., channels] = found.to(tensor)
+    return tokens.transpose(1, 2).reshape(tensor.shape) if tensor.ndim > 3 else changed
+
+
+def _tokens(tensor: Tensor) -> Tensor:
+    if tensor.ndim == 2:
+        return tensor[:, None]
+    return tensor if tensor.ndim == 3 else tensor.flatten(2).transpose(1, 2)
 
 
 def bypass() -> Intervention:
@@ -194,7 +204,7 @@ def heads_of(network: nn.Module) -> dict[str, Place]:
             name = f"{number}/{head + 1}" if len(decoder.blocks) > 1 else str(head + 1)
             module = f"{path}.layers.{index}.self_attn.o_proj"
             point = SitePoint(module, "input", booster=path)
-            places[name] = Place(point, slice(head * size, (head + 1) * size))
+            places[name] = Place(point, head * size, (head + 1) * size)
     return places
 
 
@@ -231,38 +241,45 @@ def _setting(network: nn.Module, name: str, value: str) -> Iterator[None]:
         setattr(decoder, name, before)
 
 
-def weights_exchanged(setting: str, tensors: Mapping[str, Tensor]) -> Intervention:
+def weights_exchanged(name: str, setting: str, tensors: Mapping[str, Tensor]) -> Intervention:
     """Other weights in the decoder's layers; low-rank adapters beside them stay.
 
     tensors: by their names in the state dict of a :class:`Decoder`, all of them. Raises
     SiteError, on entering, where they are not those of such layers.
     """
-    return Intervention("weights", setting, partial(_weights, setting=setting, tensors=tensors))
+    return Intervention(name, setting, partial(_weights, name=name, tensors=tensors))
 
 
 @contextmanager
-def _weights(network: nn.Module, setting: str, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    parameters = {
-        name.replace(".base_layer.", "."): parameter
-        for name, parameter in decoder_of(network)[1].named_parameters()
-        if ".lora_" not in name
-    }
-    own = {name: parameter.shape for name, parameter in parameters.items()}
-    if own != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise SiteError(f"the weights '{setting}' are not those of a layer of this architecture")
-    before = {name: parameter.data for name, parameter in parameters.items()}
+def _weights(network: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    parameters = layer_parameters(decoder_of(network)[1])
+    own = {key: parameter.shape for key, parameter in parameters.items()}
+    if own != {key: tensor.shape for key, tensor in tensors.items()}:
+        raise SiteError(f"{name}: these weights are not those of a layer of this architecture")
+    before = {key: parameter.data for key, parameter in parameters.items()}
     try:
-        for name, parameter in parameters.items():
-            parameter.data = tensors[name].to(parameter)
+        for key, parameter in parameters.items():
+            parameter.data = tensors[key].to(parameter)
         yield
     finally:
-        for name, parameter in parameters.items():
-            parameter.data = before[name]
+        for key, parameter in parameters.items():
+            parameter.data = before[key]
+
+
+def layer_parameters(decoder: Decoder) -> dict[str, nn.Parameter]:
+    """The parameters of a decoder by their names in its state dict, low-rank adapters left out."""
+    return {
+        name.replace(".base_layer.", "."): parameter
+        for name, parameter in decoder.named_parameters()
+        if ".lora_" not in name
+    }
 
 
 def patched(site: str, tokens: Tensor, setting: str | None = None) -> Intervention:
     """Given tokens (B, N, C) at a site, for the same B images as the network is run on."""
-    return Intervention("patched", setting or site, partial(_site, site=site, edit=lambda _: tokens))
+    return Intervention(
+        "patched", setting or site, partial(_site, site=site, edit=lambda _: tokens)
+    )
 
 
 def low_rank(site: str, rank: int) -> Intervention:

@@ -20,7 +20,7 @@ from llm4seg_probe.measures.activation import (
     resized,
 )
 from llm4seg_probe.probing import nulls
-from llm4seg_probe.probing.gallery import gallery_arrays, labels
+from llm4seg_probe.probing.gallery import gallery_arrays, predicted_labels
 from llm4seg_probe.probing.passes import Pool, Run, checked, recorded, run_columns
 from llm4seg_probe.probing.rows import Rows
 from llm4seg_probe.tables import MAPS
@@ -61,7 +61,7 @@ def maps_table(
     for batch in checked(run, batches, sites, "Activation maps"):
         maps, logits = measured.maps(run.network, batch.images)
         measured.add("", maps, batch)
-        predictions = labels(logits.sigmoid(), run.config.evaluation.threshold)
+        predictions = predicted_labels(logits, run.config)
         pool.add(batch, {**maps, ("predictions",): predictions})
     if not len(pool):
         raise DataError(

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from llm4seg_probe.data.batches import Batch
 from llm4seg_probe.errors import DataError
-from llm4seg_probe.measures.foreground import foreground_pixels
 from llm4seg_probe.probing.attending import Attention, See
 from llm4seg_probe.probing.gallery import grey, labels
 from llm4seg_probe.probing.passes import Run
@@ -21,25 +20,20 @@ from llm4seg_probe.probing.recorder import Grid
 Pixel = tuple[int, ...]
 
 
-def query_pixels(run: Run, batch: Batch, query: Pixel | None) -> list[Pixel]:
-    """The pixel asked about in each image: the given one, or the centre of the foreground.
+def check_query(run: Run, size: Sequence[int], query: Pixel) -> None:
+    """Raise DataError unless the query is a pixel of images of this size, as the network sees them.
 
-    query: row and column (before them depth, in 3D) in pixels of the image as the network sees
-    it. Raises DataError where no such pixel is in the images.
+    query: row and column, before them depth in 3D.
     """
-    size = tuple(batch.images.shape[2:])
-    if query is None:
-        inside = foreground_pixels(batch.masks, len(size))
-        return [centre_of_largest_region(mask) for mask in inside]
-    if len(query) != len(size) or not all(
+    is_inside = len(query) == len(size) and all(
         0 <= place < length for place, length in zip(query, size, strict=True)
-    ):
+    )
+    if not is_inside:
         axes = ("depth", "row", "column")[-len(size) :]
         raise DataError(
             f"query {','.join(map(str, query))} is no pixel of the images of run {run.name}, which "
             f"sees {' × '.join(map(str, size))} pixels: give {','.join(axes)}, counted from 0"
         )
-    return [query] * len(batch.names)
 
 
 def centre_of_largest_region(mask: Tensor) -> Pixel:
@@ -91,7 +85,7 @@ class QueryMaps:
                 self._tokens.append(token)
             weights = one.weights[:, _in_raster_order(token, one.grid)].float()
             every = torch.cat([weights.mean(0, keepdim=True), weights])
-            self._maps[one.place, one.layer].append(every.unflatten(-1, one.grid))
+            self._maps[one.place, one.layer].append(every.reshape(-1, *one.grid))
 
         return keep
 

@@ -42,6 +42,17 @@ def told_apart(table: pd.DataFrame, runs: pd.DataFrame | None = None) -> pd.Data
     return table.assign(arm=table["run"].map(by_run))
 
 
+def apart_by_dataset(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the data set beside the arm where there are several: ``llm[dataset=spine]``."""
+    if table["dataset"].nunique() < 2:
+        return table
+    named = [
+        f"{arm[:-1]},dataset={dataset}]" if arm.endswith("]") else f"{arm}[dataset={dataset}]"
+        for arm, dataset in zip(table["arm"], table["dataset"], strict=True)
+    ]
+    return table.assign(arm=named)
+
+
 def _conditions(group: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     varying = [name for name in columns if group[name].nunique(dropna=False) > 1]
     if not varying:

@@ -20,6 +20,8 @@ from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.context import report_context
 from llm4seg_probe.study.described import described
 from llm4seg_probe.study.probes import finish, probe_tables
+from llm4seg_probe.sweeps.engine import Engine
+from llm4seg_probe.sweeps.local import LocalEngine
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
 from llm4seg_probe.training import folder
 from llm4seg_probe.training.signatures import no_gain
@@ -47,13 +49,21 @@ def planned(analysis: Analysis, runs: Path) -> list[PlannedRun]:
     return plan(configs, materials.fetched(configs), runs)
 
 
-def answer(analysis: Analysis, out: Path, *, size: str, store: Path | None = None) -> Answer:
+def answer(
+    analysis: Analysis,
+    out: Path,
+    *,
+    size: str,
+    store: Path | None = None,
+    engine: Engine | None = None,
+) -> Answer:
     """Make what is missing, probe it, compare it, and write tables and page under ``out``.
 
-    Run folders lie in ``store``, or else in ``out/runs``.
+    Run folders lie in ``store``, or else in ``out/runs``. They are made on ``engine``, or else by
+    worker processes on this machine.
     """
-    runs = planned(analysis, store or out / "runs")
-    finish(runs, analysis.probes)
+    runs = planned(analysis, (store or out / "runs").resolve())
+    finish(runs, analysis.probes, engine or LocalEngine())
     found = gathered(runs, analysis.base_config()) | probe_tables(runs, out)
     comparison, claims = _compared(analysis, found)
     found |= {"comparison.csv": comparison, "claims.csv": claims}

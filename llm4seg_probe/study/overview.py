@@ -20,6 +20,14 @@ SITES = {
 PROBES = {
     "rank": "effective rank, largest-singular-value ratio and their companions, by site",
     "maps": "activation maps against the masks: activation IoU, AUROC, contrast, noise, sharpness",
+    "attention": "where each head looks: distance, entropy, foreground, sinks; maps from one pixel",
+    "similarity": "how alike features are between sites, arms and seeds: CKA, Procrustes, cosine",
+    "decode": "how well linear probes find the foreground, against position and other masks",
+    "lens": "which words of the language model the layer's tokens fall on, and whether by chance",
+    "attribute": "which places the answer rests on (captum), against the mask, at any site",
+    "field": "from how far, and which side, the input moves the centre; with and without the layer",
+    "robustness": "scores on worse images: noise, blur, contrast, JPEG, resolution",
+    "intervene": "scores when the layer is bypassed, cut, exchanged, projected; swaps between arms",
 }
 
 

@@ -14,7 +14,8 @@ from llm4seg_probe import storage, tables
 from llm4seg_probe.errors import DownloadError, SourceError
 from llm4seg_probe.study.analysis import Probes
 from llm4seg_probe.study.gallery import read_gallery, write_gallery
-from llm4seg_probe.sweeps import local
+from llm4seg_probe.sweeps.engine import Engine, carry_out
+from llm4seg_probe.sweeps.estimate import estimates
 from llm4seg_probe.sweeps.plan import PlannedRun, make
 
 if TYPE_CHECKING:
@@ -26,37 +27,55 @@ _DONE = "probes.json"  # written last: which probes the tables beside it are of
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A run to be made and probed."""
+class RunTask:
+    """A run to be made and probed, as an engine takes it."""
 
-    run: PlannedRun
+    planned: PlannedRun
     probes: Probes
+    memory_mb: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return self.planned.path.name
+
+    @property
+    def threads(self) -> int:
+        """CPU threads, as configured."""
+        return self.planned.config.compute.threads
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether the configuration allows a GPU."""
+        return self.planned.config.compute.accelerator != "cpu"
 
     @property
     def done(self) -> bool:
-        marker = self.run.path / _DONE
-        if not self.run.done or not marker.is_file():
+        """Whether the run is trained, scored and probed with these probes."""
+        marker = self.planned.path / _DONE
+        if not self.planned.done or not marker.is_file():
             return False
         known = json.loads(marker.read_text(encoding="utf-8"))
         return bool(known == self.probes.model_dump(mode="json"))
 
     @property
     def share_done(self) -> float:
-        return 1.0 if self.done else 0.9 * self.run.share_done
+        """How far the run has come, from 0 to 1."""
+        return 1.0 if self.done else 0.9 * self.planned.share_done
+
+    def run(self) -> None:
+        """Train from where the run stands, and probe."""
+        make(self.planned)
+        _probe(self.planned, self.probes)
 
 
-def finish(runs: Sequence[PlannedRun], probes: Probes) -> None:
-    """Train and probe what is missing, in as many processes as the cores carry."""
-    tasks = [task for task in (_Task(run, probes) for run in runs) if not task.done]
-    if tasks:
-        threads = max(task.run.config.compute.threads for task in tasks)
-        local.each(
-            _finish,
-            tasks,
-            workers=local.workers_for(len(tasks), threads),
-            description="Runs",
-            share_done=lambda task: task.share_done,
-        )
+def finish(runs: Sequence[PlannedRun], probes: Probes, engine: Engine) -> None:
+    """Train and probe what is missing, on an engine."""
+    needs = [estimate.memory_mb for estimate in estimates(runs)]
+    tasks = [RunTask(run, probes, need) for run, need in zip(runs, needs, strict=True)]
+    missing = [task for task in tasks if not task.done]
+    if missing:
+        carry_out(missing, engine, "Runs")
 
 
 def probe_tables(runs: Sequence[PlannedRun], out: Path) -> dict[str, pd.DataFrame]:
@@ -84,11 +103,6 @@ def untrained(run: Run) -> nn.Module | None:
         return build_network(run.config).eval()
     except (SourceError, DownloadError):
         return None
-
-
-def _finish(task: _Task) -> None:
-    make(task.run)
-    _probe(task.run, task.probes)
 
 
 def _probe(planned: PlannedRun, probes: Probes) -> None:

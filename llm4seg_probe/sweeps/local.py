@@ -7,25 +7,18 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
+from typing import Any
 
 from llm4seg_probe import progress
 from llm4seg_probe.errors import TrainingError, UserError
-
-T = TypeVar("T")
-Task = Callable[[T], None]
-Share = Callable[[T], float]
+from llm4seg_probe.sweeps.engine import Meter, Task
 
 _PR_SET_PDEATHSIG = 1
-_TRIES = 2
-
-
-def workers_for(tasks: int, threads: int) -> int:
-    """How many processes keep this machine's cores busy with tasks of so many threads each."""
-    return max(1, min(tasks, available_cores() // threads))
 
 
 def available_cores() -> int:
@@ -35,72 +28,60 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def each(
-    task: Task[T], items: Sequence[T], *, workers: int, description: str, share_done: Share[T]
-) -> None:
-    """Do a task for every item, in this process or in ``workers`` of them.
+@dataclass(frozen=True)
+class LocalEngine:
+    """Worker processes on this machine, each with the threads of its task; one for each GPU."""
 
-    ``share_done`` says how far an item has come, from 0 to 1, for the progress bar. A task that
-    fails is tried once more and does not stop the others; its error is raised in the end.
-    ``task`` and items must be importable by name, and picklable.
-    """
+    workers: int | None = None
+    """How many; None: as many as the cores carry, or as there are GPUs."""
+
+    def attempt(self, tasks: Sequence[Task], meter: Meter) -> dict[int, Exception]:
+        """Do every task once, in this process if one worker is enough."""
+        gpus = _gpus() if any(task.wants_gpu for task in tasks) else 0
+        workers = self.workers or workers_for(tasks, gpus)
+        if workers == 1:
+            return _here(tasks, meter)
+        return _in_processes(tasks, min(workers, len(tasks)), gpus, meter)
+
+
+def workers_for(tasks: Sequence[Task], gpus: int = 0) -> int:
+    """How many processes keep this machine busy: one for each GPU, else as the cores carry."""
+    if gpus:
+        return min(len(tasks), gpus)
+    threads = max((task.threads for task in tasks), default=1)
+    return max(1, min(len(tasks), available_cores() // threads))
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _here(tasks: Sequence[Task], meter: Meter) -> dict[int, Exception]:
     failures: dict[int, Exception] = {}
-    with progress.bar(description, len(items)) as advance:
-        meter = _Meter(items, share_done, advance)
-        remaining = list(range(len(items)))
-        for _ in range(_TRIES):
-            if workers == 1:
-                failures = _here(task, items, remaining, meter)
-            else:
-                failures = _in_processes(task, items, remaining, workers, meter)
-            remaining = list(failures)
-            if not remaining:
-                return
-            for error in failures.values():
-                progress.say(f"A task failed: {error}")
-    raise next(iter(failures.values()))
-
-
-class _Meter(Generic[T]):
-    """Moves a bar by what the items have come on since the last look."""
-
-    def __init__(self, items: Sequence[T], share_done: Share[T], advance: progress.Advance):
-        self._items = items
-        self._share_done = share_done
-        self._advance = advance
-        self._shown = 0.0
-
-    def update(self) -> None:
-        """Look again."""
-        done = sum(self._share_done(item) for item in self._items)
-        if done > self._shown:
-            self._advance(done - self._shown)
-            self._shown = done
-
-
-def _here(
-    task: Task[T], items: Sequence[T], indices: Sequence[int], meter: _Meter[T]
-) -> dict[int, Exception]:
-    failures: dict[int, Exception] = {}
-    for index in indices:
+    for index, task in enumerate(tasks):
         meter.update()
         try:
-            task(items[index])
+            task.run()
         except (UserError, OSError) as error:
             failures[index] = error
-    meter.update()
     return failures
 
 
 def _in_processes(
-    task: Task[T], items: Sequence[T], indices: Sequence[int], workers: int, meter: _Meter[T]
+    tasks: Sequence[Task], workers: int, gpus: int, meter: Meter
 ) -> dict[int, Exception]:
     failures: dict[int, Exception] = {}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_begin_worker) as pool:
+    devices = context.SimpleQueue()
+    for worker in range(workers if gpus else 0):
+        devices.put(str(worker % gpus))
+    begin = (_begin_worker, (devices if gpus else None,))
+    with ProcessPoolExecutor(workers, context, *begin) as pool:
         try:
             waiting: dict[Future[None], int] = {
-                pool.submit(task, items[index]): index for index in indices
+                pool.submit(task.run): index for index, task in enumerate(tasks)
             }
             while waiting:
                 finished, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -124,10 +105,12 @@ def _in_processes(
     return failures
 
 
-def _begin_worker() -> None:
-    """Leave Ctrl-C and the terminal to the parent, and end when the parent is gone."""
+def _begin_worker(devices: SimpleQueue[str] | None) -> None:
+    """Leave Ctrl-C and the terminal to the parent, end when it is gone, and take one GPU."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.mute()
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
     if sys.platform.startswith("linux"):
         libc: Any = ctypes.CDLL(None)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

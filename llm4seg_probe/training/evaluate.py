@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from llm4seg_probe.config import Config
-from llm4seg_probe.data.batches import ImageDataset, batches
+from llm4seg_probe.data.batches import WholeImages, batches
 from llm4seg_probe.data.collection import Collection, Sample
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.measures.segmentation import segmentation_scores
 from llm4seg_probe.models.network import load_portable_state
-from llm4seg_probe.training.compute import memory_format
+from llm4seg_probe.models.output import decided
+from llm4seg_probe.training.inference import images_at_once, logits_of, on_grid
 
 
 def predict(
@@ -27,20 +27,13 @@ def predict(
     The network is run in its present mode, without gradients.
     """
     names = tuple(sample.image for sample in samples)
-    dataset = ImageDataset(collection, names, config.data, augment_seed=None)
-    layout = memory_format(config)
-    device = next(network.parameters()).device
-    mode = "bilinear" if len(config.data.image_size) == 2 else "trilinear"
+    dataset = WholeImages(collection, names, config.data)
     remaining = iter(samples)
     with torch.no_grad():
-        for batch in batches(dataset, config.training.batch_size):
-            images = batch.images.to(device, memory_format=layout)
-            for logits in network(images).float().cpu():
+        for batch in batches(dataset, images_at_once(config)):
+            for logits in logits_of(network, batch.images, config).float().cpu():
                 sample = next(remaining)
-                grid = collection.read(sample).mask.shape[1:]
-                if logits.shape[1:] != grid:
-                    logits = functional.interpolate(logits[None], grid, mode=mode)[0]
-                yield sample, logits
+                yield sample, on_grid(logits, collection.read(sample).mask.shape[1:])
 
 
 def score(
@@ -51,7 +44,7 @@ def score(
     for sample, logits in predict(network, config, collection, samples):
         raw = collection.read(sample)
         scores = segmentation_scores(
-            torch.sigmoid(logits[None]) > config.evaluation.threshold,
+            decided(logits[None], config),
             torch.from_numpy(raw.mask)[None],
             spacing=raw.spacing,
             nsd_tolerance=config.evaluation.nsd_tolerance,

@@ -17,7 +17,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from llm4seg_probe import progress, storage, tables
 from llm4seg_probe.config import Config
-from llm4seg_probe.data.batches import ImageDataset
+from llm4seg_probe.data.batches import ImageDataset, WholeImages
 from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.errors import ConfigError, TrainingError
@@ -69,7 +69,7 @@ def _train(config: Config, out: Path, *, resume: bool, embed_layer: bool, starte
             config,
             network,
             ImageDataset(collection, split.train, config.data, augment_seed=config.seed),
-            ImageDataset(collection, split.val, config.data, augment_seed=None),
+            WholeImages(collection, split.val, config.data),
         )
         _fit(task, FolderWriter(out, collection.name, split, embed_layer=embed_layer), last)
         network.eval()

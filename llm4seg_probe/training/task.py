@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from llm4seg_probe.config import Config
-from llm4seg_probe.data.batches import EpochSampler, ImageDataset
+from llm4seg_probe.data.batches import EpochSampler, ImageDataset, WholeImages
 from llm4seg_probe.errors import TrainingError
 from llm4seg_probe.models.network import parameter_groups, portable_state
 from llm4seg_probe.randomness import address
 from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.compute import memory_format
+from llm4seg_probe.training.inference import images_at_once, logits_of
 from llm4seg_probe.training.loss import SegmentationLoss, halving_mean, over_scales, overlap
 from llm4seg_probe.training.optimiser import optimiser, schedule
 
@@ -35,7 +36,7 @@ class SegmentationTask(lightning.LightningModule):
     strict_loading = False  # a frozen layer is not in the checkpoint: it is in place already
 
     def __init__(
-        self, config: Config, network: nn.Module, train: ImageDataset, validation: ImageDataset
+        self, config: Config, network: nn.Module, train: ImageDataset, validation: WholeImages
     ) -> None:
         super().__init__()
         self.config = config
@@ -58,19 +59,20 @@ class SegmentationTask(lightning.LightningModule):
         self.train_images.set_epoch(epoch)
         sampler = EpochSampler(len(self.train_images), self.config.seed)
         sampler.set_epoch(epoch)
-        return self._loader(self.train_images, sampler)
+        return self._loader(self.train_images, self.config.training.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation images in their order."""
-        return self._loader(self.validation_images, None)
+        return self._loader(self.validation_images, images_at_once(self.config), None)
 
-    def _loader(self, images: ImageDataset, sampler: EpochSampler | None) -> DataLoader[Any]:
-        training = self.config.training
+    def _loader(
+        self, images: ImageDataset | WholeImages, size: int, sampler: EpochSampler | None
+    ) -> DataLoader[Any]:
         return DataLoader(
             images,
-            batch_size=training.batch_size,
+            batch_size=size,
             sampler=sampler,
-            num_workers=training.workers,
+            num_workers=self.config.training.workers,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -108,7 +110,10 @@ class SegmentationTask(lightning.LightningModule):
 
     def _step(self, batch: Collated, stage: str) -> Tensor:
         images, masks, _ = batch
-        produced = self.network(images.to(memory_format=self._format))
+        if stage == "train":
+            produced = self.network(images.to(memory_format=self._format))
+        else:
+            produced = logits_of(self.network, images, self.config)
         scales = scales_of(produced, masks, supervised=stage == "train")
         losses = over_scales(self.loss, scales, masks)
         iou = overlap(scales[0].detach(), masks, self.config.evaluation.threshold)

@@ -30,6 +30,24 @@ def test_the_oracle_reaches_what_is_stated(kind, size):
     assert np.mean(scores) >= chosen.oracle_iou[len(size) - 2]
 
 
+def test_every_kind_has_an_embedded_set_in_2d_and_3d():
+    assert list(PHANTOMS) == ["texture", "context", "shape", "noise", "size"]
+    assert set(phantoms.NAMES) == {
+        f"phantoms-{kind}{end}" for kind in PHANTOMS for end in ("", "-3d")
+    }
+
+
+@pytest.mark.parametrize("kind", PHANTOMS)
+def test_the_oracle_reaches_as_much_on_the_files(kind, tmp_path):
+    collection = write_phantoms(tmp_path / kind, kind, 20)
+    chosen = PHANTOMS[kind]
+    scores = []
+    for sample in collection.samples:
+        raw = collection.read(sample)
+        scores.append(iou(chosen.oracle((raw.image[0] - 100) / 12, chosen.dial), raw.mask[0]))
+    assert np.mean(scores) >= chosen.oracle_iou[0]
+
+
 @pytest.mark.parametrize("kind", PHANTOMS)
 def test_a_phantom_is_a_function_of_its_place_alone(kind):
     alone = phantom(kind, 5)
@@ -96,6 +114,16 @@ def test_the_dials():
         _, mask = phantom("size", 0, dial=radius)
         expected = sum(x * x + y * y <= radius**2 for x in range(-3, 4) for y in range(-3, 4))
         assert mask.sum() == 4 * expected
+
+
+def test_sizes_are_read_from_words():
+    assert phantoms.size_of(None, False) == ((96, 96), 240)
+    assert phantoms.size_of(None, True) == ((48, 48, 48), 60)
+    assert phantoms.size_of("64X128", False) == ((64, 128), 240)
+    assert phantoms.size_of("32, 40 48", False) == ((32, 40, 48), 60)
+    for text in ("96", "a x b", "96x-96", "1x2x3x4", ""):
+        with pytest.raises(DataError, match=r"is no size: write 96x96"):
+            phantoms.size_of(text, False)
 
 
 def test_wrong_phantoms_are_refused(tmp_path):

@@ -106,7 +106,7 @@ def test_the_reference_split_reports_on_what_it_chose_on(sized):
     assert "same people" in " ".join(split.caveats)
 
 
-@pytest.mark.parametrize("kind", splitting.KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in splitting.KINDS if kind != "own"])
 def test_equal_seeds_give_equal_splits_and_others_another(kind, sized, slices_of):
     data = slices_of({"a": 40, "b": 30, "c": 30, "d": 20}) if kind in ("blocks", "cases") else sized
     first = split_of(data, config(kind, 3))
@@ -198,6 +198,19 @@ def test_data_that_cannot_be_split_that_way(slices_of, pictures):
         DataError, match="toy has 2 cases that may be parted; split 'cases' needs 3"
     ):
         split_of(slices_of({"a": 6, "b": 6}), config("cases"))
+
+
+def test_a_data_set_may_come_with_its_own_sides(slices_of):
+    data = slices_of({"a": 2, "b": 3, "c": 1, "d": 1})
+    with pytest.raises(DataError, match="toy does not say which image is on which side"):
+        split_of(data, config("own"))
+    sides = {"a": "test", "b": "train", "c": "val", "d": ""}
+    samples = tuple(dataclasses.replace(s, side=sides[s.group]) for s in data.samples)
+    object.__setattr__(data, "samples", samples)
+    split = split_of(data, config("own"))
+    assert split.train == ("b-000", "b-001", "b-002")
+    assert split.val == ("c-000",)
+    assert split.test == ("a-000", "a-001")
 
 
 def test_an_unknown_side_is_named(slices_of):

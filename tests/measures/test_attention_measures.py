@@ -115,7 +115,10 @@ def test_every_measure_stands_beside_what_its_mask_alone_gives():
     inside = torch.tensor([[True, True, False, False, False, False], [False] * 6])
     found = measures.attention_measures(weights, visible, (2, 3), inside)
     assert all(values.shape == (2, 2) for values in found.values())
-    uniform = {name: found[f"{name}_uniform"][0].tolist() for name in ("entropy", "first_share", "sink_share")}
+    uniform = {
+        name: found[f"{name}_uniform"][0].tolist()
+        for name in ("entropy", "first_share", "sink_share")
+    }
     entropy = (math.log(2) + 4 * math.log(3)) / 6
     assert uniform["entropy"] == pytest.approx([entropy] * 2)
     assert uniform["first_share"] == pytest.approx([(1 + 1 / 2 + 1 / 3) / 6] * 2)

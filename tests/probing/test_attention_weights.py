@@ -141,9 +141,11 @@ def test_looking_leaves_the_network_as_it_was(run, fingerprint, raises):
 def test_arms_without_attention(tiny_config, arm):
     network = build_network(tiny_config.model_copy(update={"arm": arm}))
     assert not has_attention(network)
-    with pytest.raises(SiteError, match="this network has no attention"):
-        with attending(network, print):
-            pass
+    with (
+        pytest.raises(SiteError, match="this network has no attention"),
+        attending(network, print),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

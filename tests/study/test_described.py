@@ -20,6 +20,7 @@ SWEEP = Sweep.model_validate(
         "further": [
             {"arm": ["llm"], "booster.layer": [3, 15]},
             {"arm": ["llm", "cnn"], "data.name": ["phantoms-shape"], "data.split": ["groups"]},
+            {"arm": ["cnn"], "data.split": ["reference"]},
         ],
     }
 )
@@ -45,6 +46,7 @@ def test_a_run_that_two_grids_name_is_made_once_and_whole_seeds_come_first() -> 
         ("llm", 3, "spine"),
         ("llm", 15, "phantoms-shape"),
         ("cnn", 15, "phantoms-shape"),
+        ("cnn", 15, "spine"),
     ]
     assert found == [(seed, *rest) for seed in (0, 1) for rest in one_seed]
 
@@ -56,9 +58,10 @@ def test_a_run_says_where_it_deviates_and_the_split_goes_with_its_data(
     first = table[table["seed"] == "0"]
     assert first["deviation"].tolist() == [
         "", "", "layer=3", "dataset=phantoms-shape", "dataset=phantoms-shape",
+        "data.split=reference",
     ]  # fmt: skip
-    assert first["layer"].tolist() == ["", "15", "3", "15", ""]
-    assert set(table["split"]) == {"blocks", "groups"}
+    assert first["layer"].tolist() == ["", "15", "3", "15", "", ""]
+    assert set(table["data.split"]) == {"blocks", "groups", "reference"}
 
 
 def test_an_arm_alone_means_the_runs_that_do_not_deviate(runs: list[PlannedRun]) -> None:
@@ -66,7 +69,7 @@ def test_an_arm_alone_means_the_runs_that_do_not_deviate(runs: list[PlannedRun])
     scores = table[["run", "dataset", "arm", "seed"]].copy()
     scores["seed"] = scores["seed"].astype(int)
     scores["image"], scores["group"] = "image", "case"
-    value = {"": 0.5, "layer=3": 0.7, "dataset=phantoms-shape": 0.9}
+    value = {"": 0.5, "data.split=reference": 0.4, "layer=3": 0.7, "dataset=phantoms-shape": 0.9}
     noise = scores["seed"] * 0.01 * (scores["arm"] == "llm")
     scores["iou"] = table["deviation"].map(value) + noise + 0.1 * (scores["arm"] == "llm")
     pairs = [
@@ -80,7 +83,9 @@ def test_an_arm_alone_means_the_runs_that_do_not_deviate(runs: list[PlannedRun])
         rows, _ = judge([claim], {"scores": scores, "runs": table}, bootstrap=0)
         assert rows["difference"].item() == pytest.approx(wanted, abs=0.0101)
     told = by_condition(scores, table)
-    assert sorted(told["arm"].drop_duplicates()) == ["cnn", "llm", "llm[layer=3]"]
+    assert sorted(told["arm"].drop_duplicates()) == [
+        "cnn", "cnn[data.split=reference]", "llm", "llm[layer=3]",
+    ]  # fmt: skip
 
 
 def test_shipped_analyses_extend_one_scale_and_a_united_one_holds_the_claims_of_all() -> None:

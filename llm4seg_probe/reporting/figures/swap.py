@@ -1,0 +1,73 @@
+"""Score changes when activations are exchanged between two arms, beside the controls."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.reporting import labels
+from llm4seg_probe.reporting.figures.changes import (
+    bounds_of,
+    draw_change,
+    interval_note,
+    limits,
+)
+from llm4seg_probe.reporting.figures.rows import arm_axis, tall_figure
+from llm4seg_probe.reporting.style import INK, MUTED, arm_style, in_order, paper_style
+
+_GAP = "gap: the other arm's own score minus this arm's"
+_DONORS = {"other-seed": "another seed of its arm", "mean": "the mean activation"}
+
+
+def figure(effects: pd.DataFrame, score: str = "iou") -> Figure:
+    """Draw ``swap-effects.csv`` for one score: one panel per receiving arm.
+
+    A row is what was put in, and where; the upright stroke is the gap, the other arm's own score
+    minus the receiver's. Raises TableError when no row has this score.
+    """
+    rows = effects[effects["score"] == score]
+    if rows.empty:
+        raise TableError(f"swap-effects.csv has no row on {score}")
+    arms = in_order(rows["arm"])
+    counts = [int((rows["arm"] == arm).sum()) for arm in arms]
+    bounds = bounds_of(rows)
+    with paper_style():
+        drawing = tall_figure(sum(counts), row_height=0.5, extra=1.9 + 0.8 * len(arms))
+        panels = drawing.subplots(len(arms), height_ratios=counts, squeeze=False, sharex=True)[:, 0]
+        frame = limits(pd.concat([rows["change"], rows["gap"]]))
+        for axes, arm in zip(panels, arms, strict=True):
+            axes.set_xlim(*frame)
+            other = next((name for name in arms if name != arm), arm)
+            _panel(axes, rows[rows["arm"] == arm].reset_index(drop=True), other, bounds)
+            axes.set_title(f"Put into: {arm_style(arm).label}", loc="left")
+        panels[-1].set_xlabel(f"Change in {labels.measure(score).name}")
+        _legend(drawing, bounds)
+    return drawing
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, other: str, bounds: tuple[str, str] | None) -> None:
+    arm_axis(axes, [_label(row, other) for _, row in rows.iterrows()])
+    axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
+    axes.axvline(rows["gap"].iloc[0], color=INK, linewidth=1, linestyle=(0, (2, 1.5)), zorder=1)
+    for place, row in rows.iterrows():
+        draw_change(axes, float(place), row, bounds)  # type: ignore[arg-type]
+
+
+def _label(row: pd.Series, other: str) -> str:
+    what = _DONORS.get(row["donor"], arm_style(other).label)
+    return what if row["site"] == "after" else f"{what}, {row['site']}"
+
+
+def _legend(drawing: Figure, bounds: tuple[str, str] | None) -> None:
+    handles: list[Artist] = [Line2D([], [], color=INK, lw=1, ls=(0, (2, 1.5)), label=_GAP)]
+    drawing.legend(
+        handles=handles,
+        loc="outside lower left",
+        title=interval_note(bounds),
+        alignment="left",
+        title_fontsize=7,
+    )
