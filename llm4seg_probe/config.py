@@ -7,14 +7,16 @@ A run folder's ``config.yaml`` writes every field out, defaults included. Fields
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from yaml import YAMLError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm4seg_probe.errors import ConfigError, unknown
+from llm4seg_probe.errors import ConfigError
+from llm4seg_probe.presets import preset_path
+from llm4seg_probe.yaml_files import on_top
+from llm4seg_probe.yaml_files import read_yaml as read_yaml
+from llm4seg_probe.yaml_files import to_yaml as to_yaml
+from llm4seg_probe.yaml_files import validated as validated
 
 Arm = Literal[
     "cnn",
@@ -31,11 +33,6 @@ Arm = Literal[
 ]
 ARMS_THAT_TRAIN_A_LAYER = ("llm-trainable", "transformer")
 """Arms whose layer moves as a whole, so that low precision is not for them."""
-
-
-_SHOWN = 3  # problems that one message names
-
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -88,7 +85,8 @@ class DataConfig(Section):
     sampling: Literal["whole", "patches"] = Field(
         "whole",
         description="'whole': images resized to image_size; 'patches': training cuts patches of "
-        "image_size at random, and scoring slides a window of that size over the image",
+        "image_size at random, scoring slides a window of that size over the image, and probes "
+        "see one patch of each image, on its foreground",
     )
     patches_per_image: int = Field(2, ge=1, description="patches cut from an image in one epoch")
     foreground_share: float = Field(
@@ -108,8 +106,8 @@ class DataConfig(Section):
     )
     normalisation: Literal["modality", "imagenet", "reference"] = Field(
         "modality",
-        description="'modality': CT by a window of -200 to 800 HU, MR by its mean and SD, 8-bit "
-        "images by their mean and SD; 'imagenet': its channel statistics; 'reference': those, then "
+        description="'modality': CT by ct_window, MR by its mean and SD, 8-bit images by their "
+        "mean and SD; 'imagenet': its channel statistics; 'reference': those, then "
         "divided by 255 once more, with channels in BGR order, as the published code does",
     )
     augmentation: AugmentationName | tuple[Transform, ...] = Field(
@@ -232,6 +230,20 @@ class OptimiserConfig(Section):
     )
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
 
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.nesterov and (self.name != "sgd" or self.momentum == 0):
+            raise ValueError(
+                f"nesterov is true, but name is '{self.name}' and momentum {self.momentum:g}: "
+                "it is for sgd with momentum above 0"
+            )
+        if self.warmup_steps and self.schedule == "one-cycle":
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps}, but the schedule one-cycle has a rise of "
+                "its own: set warmup_steps to 0, or choose cosine, polynomial or constant"
+            )
+        return self
+
 
 class TrainingConfig(Section):
     """One run's training."""
@@ -298,13 +310,18 @@ class ComputeConfig(Section):
     nodes: int = Field(1, ge=1, description="machines")
     sync_batchnorm: bool = Field(
         False,
-        description="batch statistics over all devices; otherwise each device has its own, and "
-        "the result depends on their number",
+        description="batch statistics over all devices (GPUs only); otherwise each device has its "
+        "own, of its share of the batch, and the result depends on their number",
     )
     compile: bool = Field(False, description="torch.compile; does not pay on CPU")
     keep_freed_memory: bool = Field(
         True, description="glibc keeps freed memory for the next step: faster, the same bits"
     )
+
+    @property
+    def processes(self) -> int:
+        """Processes that share each batch: ``devices`` on each of ``nodes``."""
+        return self.devices * self.nodes
 
 
 class Config(Section):
@@ -328,77 +345,37 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _threshold_of_what_decides(self) -> Self:
+        if self.training.output == "softmax" and self.evaluation.threshold != 0.5:
+            raise ValueError(
+                f"evaluation.threshold is {self.evaluation.threshold:g}, but training.output is "
+                "'softmax', where the most probable class wins: leave it at 0.5"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _images_for_every_process(self) -> Self:
+        if self.training.batch_size < self.compute.processes:
+            raise ValueError(
+                f"training.batch_size is {self.training.batch_size} for "
+                f"{self.compute.processes} processes (compute.devices on compute.nodes), which "
+                "share each batch: give at least one image for each"
+            )
+        return self
+
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """Read a run's YAML file, apply ``key=value`` overrides, and validate.
 
-    Raises ConfigError that names the file, the field, and the nearest valid name.
+    With ``preset: NAME`` the fields of that preset count wherever the file, or an override, does
+    not give them. Raises ConfigError that names the file, the field, and the nearest valid name.
     """
-    return validated(read_yaml(path, overrides), Config, str(path))
-
-
-def read_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Contents of a YAML file with ``key=value`` overrides applied, as plain values.
-
-    Only data is read: no tags that build objects, no interpolation. Raises ConfigError.
-    """
-    path = Path(path)
-    for override in overrides:
-        if "=" not in override:
-            raise ConfigError(f"'{override}' is not an override: write key=value, such as seed=3")
-    try:
-        tree = OmegaConf.load(path)
-        if not isinstance(tree, DictConfig):
-            raise ConfigError(f"{path} holds a list; fields such as 'arm: llm' are expected")
-        tree.merge_with_dotlist(list(overrides))
-        values = OmegaConf.to_container(tree, resolve=False)
-    except FileNotFoundError as error:
-        raise ConfigError(f"no such file: {path}") from error
-    except (OSError, ValueError, TypeError, YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not a readable configuration: {reason}") from error
-    return dict(values)  # type: ignore[arg-type]
-
-
-def validated(values: dict[str, Any], model: type[ModelT], where: str) -> ModelT:
-    """Build a model from plain values, or raise ConfigError in one line per field."""
-    try:
-        return model(**values)
-    except ValidationError as error:
-        problems = [_sentence(problem, model) for problem in error.errors()]
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise ConfigError(f"{where}: {'; '.join(problems[:_SHOWN])}{more}") from error
-    except TypeError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _sentence(problem: Any, model: type[BaseModel]) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        parent = _model_at(model, problem["loc"][:-1])
-        valid = list(parent.model_fields) if parent else []
-        return f"{place}: {unknown('field', str(problem['loc'][-1]), valid)}"
-    if problem["type"] == "literal_error":
-        valid = [
-            part.strip(" '") for part in problem["ctx"]["expected"].replace(" or ", ",").split(",")
-        ]
-        return f"{place}: {unknown('value', str(problem['input']), valid)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    seen = problem["input"]
-    shown = f" (it is {seen!r})" if isinstance(seen, str | int | float | None) else ""
-    return f"{place}: {message}{shown}" if place else message
-
-
-def _model_at(model: type[BaseModel], place: tuple[Any, ...]) -> type[BaseModel] | None:
-    for part in place:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return None
-        model = inner
-    return model
-
-
-def to_yaml(config: BaseModel) -> str:
-    """The complete configuration as YAML, every default written out."""
-    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+    values = read_yaml(path, overrides)
+    if "preset" in values:
+        try:
+            beneath = read_yaml(preset_path(str(values.pop("preset"))))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: preset: {error}") from error
+        values = on_top(beneath, values)
+    return validated(values, Config, str(path))

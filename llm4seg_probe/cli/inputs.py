@@ -44,7 +44,7 @@ def attribute(
     baseline: Annotated[
         str, typer.Option(help="The image that stands for nothing: zero (normalised) or mean.")
     ] = "zero",
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the integral.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the integral.")] = 128,
     window: Annotated[int, typer.Option(min=1, help="Side of what is occluded, in pixels.")] = 8,
     images: Annotated[int, typer.Option(min=1, help="How many images are explained.")] = 6,
     data: Data = None,

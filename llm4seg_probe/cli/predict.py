@@ -19,7 +19,7 @@ def predict(
     out: Out = Path("reports/predict"),
     modality: Annotated[
         str | None,
-        typer.Option("--modality", help="ct, mr or photo, where the images do not say it."),
+        typer.Option("--modality", help="ct, mr or photo; by default what the images say."),
     ] = None,
     overlays: Annotated[
         bool, typer.Option("--overlays", help="PNGs of the images with the masks' outlines, too.")

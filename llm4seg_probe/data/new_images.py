@@ -31,15 +31,20 @@ def images_in(place: Path) -> dict[str, Path]:
     return found
 
 
-def read_new(path: Path, place: Path, modality: str | None) -> RawImage:
+def read_new(
+    path: Path, place: Path, modality: str | None = None, otherwise: str | None = None
+) -> RawImage:
     """An image on its own grid, with a mask of no classes.
 
-    Pictures and DICOM files say what they are; of others ``modality`` is taken, or that in the
-    ``dataset.json`` of the folder ``place``. Raises DataError that names the file.
+    What it is (ct, mr or photo) is ``modality``; without, what ``dataset.json`` in the folder
+    ``place`` or the file itself says, and ``otherwise`` where neither does. Raises DataError that
+    names the file where nothing says it.
     """
     pixels, spacing = formats.read_image(path)
     stated = str(read_description(place).get("modality", "")) if place.is_dir() else ""
     known = modality_of(modality or stated, path, str(path))
+    if known == "unknown" and otherwise is not None:
+        known = otherwise
     if known == "unknown":
         raise DataError(
             f"{path}: does not say whether it is ct, mr or photo: add --modality, or write it as "

@@ -13,10 +13,10 @@ from llm4seg_probe.data.collection import RawImage
 from llm4seg_probe.data.resampling import LINEAR, NEAREST, resized, size_at
 from llm4seg_probe.errors import DataError
 
-CT_WINDOW = (-200.0, 800.0)
-"""Hounsfield units that become -1 and 1 (``modality``), or 0 and 255 (``imagenet``)."""
 MR_RANGE = (0.5, 99.5)
 """Percentiles of an MR image that become 0 and 255 (``imagenet`` and ``reference``)."""
+Window = tuple[float, float]
+"""Hounsfield units that become -1 and 1 (``modality``), or 0 and 255 (``imagenet``)."""
 SLICES_HINT = ", or name its slices in a table with a column slice (samples.csv, or any CSV file)"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
@@ -40,7 +40,10 @@ class Preprocess:
         """
         self._check_axes(raw)
         pixels = to_channels(torch.from_numpy(raw.image), self.config.channels)
-        pixels = NORMALISATIONS[self.config.normalisation](pixels, raw.modality)
+        known = raw.modality != "unknown" or self.config.modality is None
+        modality = raw.modality if known else str(self.config.modality)
+        normalise = NORMALISATIONS[self.config.normalisation]
+        pixels = normalise(pixels, modality, self.config.ct_window)
         return self._placed(pixels, raw, LINEAR[len(self.config.image_size)])
 
     def mask(self, raw: RawImage) -> Tensor:
@@ -78,13 +81,13 @@ def to_channels(pixels: Tensor, channels: int) -> Tensor:
     raise DataError(f"the image has {found} channels; 1 and 3 can be made {channels}")
 
 
-def by_modality(pixels: Tensor, modality: str) -> Tensor:
+def by_modality(pixels: Tensor, modality: str, window: Window) -> Tensor:
     """CT: the window to [-1, 1], clipped. MR and photographs: mean 0, SD 1 over the image.
 
     A constant image becomes zero.
     """
     if modality == "ct":
-        low, high = CT_WINDOW
+        low, high = window
         return ((pixels - low) / (high - low) * 2 - 1).clamp(-1, 1)
     _known(modality)
     centred = pixels - pixels.mean()
@@ -92,7 +95,7 @@ def by_modality(pixels: Tensor, modality: str) -> Tensor:
     return centred / deviation if deviation > 0 else torch.zeros_like(pixels)
 
 
-def imagenet(pixels: Tensor, modality: str) -> Tensor:
+def imagenet(pixels: Tensor, modality: str, window: Window) -> Tensor:
     """ImageNet's channel statistics, applied to intensities of 0 to 255 in RGB order.
 
     A one-channel image takes the mean of the three channels' statistics.
@@ -101,27 +104,27 @@ def imagenet(pixels: Tensor, modality: str) -> Tensor:
     if pixels.shape[0] == 1:
         mean, deviation = mean.mean()[None], deviation.mean()[None]
     shape = (-1, *[1] * (pixels.ndim - 1))
-    return (to_255(pixels, modality) / 255 - mean.view(shape)) / deviation.view(shape)
+    return (to_255(pixels, modality, window) / 255 - mean.view(shape)) / deviation.view(shape)
 
 
-def reference(pixels: Tensor, modality: str) -> Tensor:
+def reference(pixels: Tensor, modality: str, window: Window) -> Tensor:
     """As published: channels in BGR order against RGB statistics, then divided by 255 once more."""
-    return imagenet(pixels.flip(0), modality) / 255
+    return imagenet(pixels.flip(0), modality, window) / 255
 
 
-def to_255(pixels: Tensor, modality: str) -> Tensor:
+def to_255(pixels: Tensor, modality: str, window: Window) -> Tensor:
     """Intensities on a scale of 0 to 255: CT by its window, MR by percentiles, 8-bit as it is."""
     if modality == "photo":
         return pixels
     if modality == "ct":
-        low, high = CT_WINDOW
+        low, high = window
     else:
         _known(modality)
         low, high = (float(np.percentile(pixels.numpy(), share)) for share in MR_RANGE)
     return ((pixels - low) / max(high - low, 1e-6)).clamp(0, 1) * 255
 
 
-NORMALISATIONS: dict[str, Callable[[Tensor, str], Tensor]] = {
+NORMALISATIONS: dict[str, Callable[[Tensor, str, Window], Tensor]] = {
     "modality": by_modality,
     "imagenet": imagenet,
     "reference": reference,
@@ -132,5 +135,5 @@ def _known(modality: str) -> None:
     if modality == "unknown":
         raise DataError(
             "the modality is not stated. Write it as 'modality' (ct, mr or photo) in "
-            "dataset.json or in a column of samples.csv"
+            "dataset.json or in a column of samples.csv, or set data.modality"
         )

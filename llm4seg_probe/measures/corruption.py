@@ -128,13 +128,13 @@ def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
 CORRUPTIONS: dict[str, Corruption] = {
     "noise": Corruption(
         "Gaussian noise (MONAI's RandGaussianNoise)",
-        "SD, share of the range",
+        "SD / range",
         (0.02, 0.05, 0.1, 0.2, 0.4),
         _noise,
     ),
     "blur": Corruption(
         "Gaussian blur (MONAI's GaussianSmooth)",
-        "SD, pixels of the image",
+        "SD in pixels",
         (0.5, 1.0, 1.5, 2.0, 3.0),
         _blur,
     ),

@@ -38,4 +38,5 @@ def without_direction(tokens: Tensor, number: int) -> Tensor:
 
 def _kept(tokens: Tensor, kept: Tensor) -> Tensor:
     left, sigma, right = torch.linalg.svd(tokens.double(), full_matrices=False)
-    return ((left * (sigma * kept.to(sigma.device))[:, None]) @ right).to(tokens.dtype)
+    projected: Tensor = (left * (sigma * kept.to(sigma.device))[:, None]) @ right
+    return projected.to(tokens.dtype)

@@ -201,7 +201,7 @@ class _Measured:
                 )
                 if not null:
                     row["sensitivity"] = sensitivity(
-                        attribution, image, one.names[0], options.changes
+                        attribution, image, found, one.names[0], options.changes
                     )
                 self._add((site, method, name), null, one, row)
                 maps[site, method, name] = found.cpu()

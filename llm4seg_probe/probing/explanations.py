@@ -34,7 +34,7 @@ class Options:
 
     target: str = "prediction"
     baseline: str = "zero"
-    steps: int = 32
+    steps: int = 128
     window: int = 8
     boxes: int = 16
     changes: int = 2
@@ -200,9 +200,16 @@ def infidelity(
 
 
 def sensitivity(
-    explained: Callable[[Tensor], Tensor], image: Tensor, name: str, changes: int
+    explained: Callable[[Tensor], Tensor],
+    image: Tensor,
+    attribution: Tensor,
+    name: str,
+    changes: int,
 ) -> float:
     """Captum's sensitivity_max: how much an attribution changes when the image hardly does.
+
+    ``explained`` gives the attribution (B, *grid) of images (B, C, *size); ``attribution`` is
+    what it gave for the image.
 
     Uniform noise of at most ``SENSITIVITY_RADIUS`` standard deviations of the image, the same for
     every run; the largest relative change of the attribution (Euclidean norm) among the draws.
@@ -216,7 +223,9 @@ def sensitivity(
         return images + radius * (2 * noise - 1)
 
     def of(images: Any) -> tuple[Tensor]:  # captum reads a bare tensor as a row for each
-        return (explained(images[0] if isinstance(images, tuple) else images),)
+        if isinstance(images, tuple):  # the image itself, first
+            return (attribution,)
+        return (explained(images),)
 
     radius = SENSITIVITY_RADIUS * image.std().item()
     return sensitivity_max(of, image, perturb, radius, n_perturb_samples=changes).item()

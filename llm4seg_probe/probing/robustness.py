@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 from llm4seg_probe import progress
+from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.collection import Collection, RawImage, Sample
-from llm4seg_probe.data.transforms import CT_WINDOW
 from llm4seg_probe.errors import DataError, UserError, unknown
 from llm4seg_probe.measures.corruption import CORRUPTIONS, STRENGTHS, corrupted
 from llm4seg_probe.measures.segmentation import overlap_scores
@@ -22,6 +22,7 @@ from llm4seg_probe.randomness import address
 from llm4seg_probe.tables import ROBUSTNESS
 from llm4seg_probe.training.evaluate import predict
 
+CT_WINDOW = DataConfig().ct_window
 SHOWS = (
     "Robustness shows how scores fall as images get worse in five artificial ways, for all arms "
     "on the same images. It cannot show how a network does on images of another scanner, clinic "
@@ -62,7 +63,8 @@ def robustness_table(
         corruption = CORRUPTIONS[kind]
         what = {"corruption": kind, "strength": strength, "unit": corruption.unit}
         parameter = corruption.parameters[strength - 1]
-        for row in _scores(run, worse(collection, kind, strength), samples, collection):
+        seen = worse(collection, kind, strength, run.config.data.ct_window)
+        for row in _scores(run, seen, samples, collection):
             rows.add({**row, **what, "parameter": parameter})
     return rows.table()
 
@@ -83,17 +85,19 @@ def _scores(
     return rows
 
 
-def worse(collection: Collection, kind: str, strength: int) -> Collection:
+def worse(
+    collection: Collection, kind: str, strength: int, window: tuple[float, float] = CT_WINDOW
+) -> Collection:
     """The collection with every image corrupted; masks are as they were.
 
     Draws come from the address (image, kind, strength). Intensities stay in the image's own
     units, and what the corruption is measured by is the range that the normalisation looks at:
-    for CT the window of -200 to 800 HU, so that noise of 0.02 has an SD of 20 HU; for 8-bit
+    for CT the ``window``, so that noise of 0.02 in 1000 HU has an SD of 20 HU; for 8-bit
     images 0 to 255; for MR the image's own least to largest value. CT outside the window is
     clipped by JPEG and contrast, as every normalisation does later anyway.
     """
     values = {entry.name: getattr(collection, entry.name) for entry in fields(Collection)}
-    return _Worse(**values, kind=kind, strength=strength)
+    return _Worse(**values, kind=kind, strength=strength, window=window)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +106,7 @@ class _Worse(Collection):
 
     kind: str = ""
     strength: int = 0
+    window: tuple[float, float] = CT_WINDOW
 
     def read(self, sample: Sample) -> RawImage:
         """Corrupted image and unchanged mask of a sample."""
@@ -111,15 +116,17 @@ class _Worse(Collection):
             image,
             self.kind,
             self.strength,
-            value_range=_value_range(image, raw.modality),
+            value_range=_value_range(image, raw.modality, self.window),
             seed=address("robustness", sample.image, self.kind, self.strength),
         )
         return replace(raw, image=found.numpy())
 
 
-def _value_range(image: torch.Tensor, modality: str) -> tuple[float, float]:
+def _value_range(
+    image: torch.Tensor, modality: str, window: tuple[float, float]
+) -> tuple[float, float]:
     if modality == "ct":
-        return CT_WINDOW
+        return window
     if modality == "photo":
         return 0.0, 255.0
     return image.min().item(), image.max().item()

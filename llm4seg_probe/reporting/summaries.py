@@ -43,7 +43,7 @@ def told_apart(table: pd.DataFrame, runs: pd.DataFrame | None = None) -> pd.Data
 
 
 def apart_by_dataset(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the data set beside the arm where there are several: ``llm[dataset=spine]``."""
+    """The table with the data set in the arm where there are several: ``llm[dataset=spine]``."""
     if table["dataset"].nunique() < 2:
         return table
     named = [

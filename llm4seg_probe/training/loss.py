@@ -1,4 +1,4 @@
-"""The loss: (binary) cross-entropy plus soft Dice, each with its weight, over all scales."""
+"""The loss: cross-entropy, soft Dice, focal and Tversky, each with its weight, over all scales."""
 
 from __future__ import annotations
 
@@ -6,42 +6,102 @@ from collections.abc import Callable, Sequence
 
 import torch
 from monai.losses.dice import DiceLoss
+from monai.losses.focal_loss import FocalLoss
+from monai.losses.tversky import TverskyLoss
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from llm4seg_probe.config import TrainingConfig
+from llm4seg_probe.errors import DataError
 
 _SMOOTH = 1e-5
+Part = Callable[[Tensor, Tensor], Tensor]
 
 
 class SegmentationLoss(nn.Module):
-    """Weighted sum of mean binary cross-entropy and soft Dice, for logits (B, K, *grid).
+    """Weighted sum of losses for logits (B, output_channels, *grid) and masks (B, K, *grid).
 
-    Each class is a question of its own (foreground or not), so classes may overlap. With weights
-    0.5 and 1 and one class it is the loss of the published code.
+    With ``sigmoid`` each class is a question of its own (foreground or not), so classes may
+    overlap: cross-entropy is binary, its mean over all pixels and classes; with weights 0.5 and 1
+    and one class it is the loss of the published code. With ``softmax`` the background is channel
+    0 and every pixel has one class: cross-entropy is its mean over pixels, focal (as in MONAI)
+    the mean over pixels and channels. Dice and Tversky are one minus the index of each image and
+    class, averaged; the background is not among the classes.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
-        self.cross_entropy_weight = config.cross_entropy_weight
-        self.dice_weight = config.dice_weight
-        self.cross_entropy = nn.BCEWithLogitsLoss()
-        self.dice = DiceLoss(sigmoid=True, smooth_nr=_SMOOTH, smooth_dr=_SMOOTH)
+        self.exclusive = config.output == "softmax"
+        parts: list[tuple[float, Part]] = [
+            (config.cross_entropy_weight, cross_entropy(config)),
+            (config.dice_weight, dice(config)),
+            (config.focal_weight, focal(config)),
+            (config.tversky_weight, tversky(config)),
+        ]
+        self.parts = [(weight, part) for weight, part in parts if weight]
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Scalar loss, in float32 whatever the precision of the logits."""
+        """Scalar loss, in float32 whatever the precision of the logits.
+
+        Raises DataError where classes overlap that ``softmax`` takes to be exclusive.
+        """
         logits = logits.float()
-        entropy: Tensor = self.cross_entropy(logits, masks)
-        dice: Tensor = self.dice(logits, masks)
-        return self.cross_entropy_weight * entropy + self.dice_weight * dice
+        target = with_background(masks) if self.exclusive else masks
+        weighted = [weight * part(logits, target) for weight, part in self.parts]
+        return torch.stack(weighted).sum()
 
 
-def over_scales(
-    loss: Callable[[Tensor, Tensor], Tensor], scales: Sequence[Tensor], masks: Tensor
-) -> list[Tensor]:
+def with_background(masks: Tensor) -> Tensor:
+    """Masks (B, K, *grid) with the background before them: (B, K + 1, *grid), which sum to 1.
+
+    Raises DataError where classes overlap.
+    """
+    together = masks.sum(1, keepdim=True)
+    if together.numel() and together.max() > 1:
+        raise DataError(
+            "masks of different classes overlap, but training.output is 'softmax', with which a "
+            "pixel has one class: set it to 'sigmoid', or mend the masks"
+        )
+    return torch.cat([1 - together, masks], 1)
+
+
+def cross_entropy(config: TrainingConfig) -> Part:
+    """Mean cross-entropy, binary for ``sigmoid``."""
+    if config.output == "sigmoid":
+        return nn.BCEWithLogitsLoss()
+    entropy = nn.CrossEntropyLoss()
+    return lambda logits, target: entropy(logits, target.argmax(1))
+
+
+def dice(config: TrainingConfig) -> Part:
+    """Soft Dice of each image and class."""
+    return DiceLoss(**_overlap(config))
+
+
+def focal(config: TrainingConfig) -> Part:
+    """Focal loss (Lin et al., 2017), without weights for the classes."""
+    softmax = config.output == "softmax"
+    return FocalLoss(gamma=config.focal_gamma, use_softmax=softmax)
+
+
+def tversky(config: TrainingConfig) -> Part:
+    """Tversky loss of each image and class: ``alpha`` weighs false positives, ``beta`` negatives."""
+    weights = {"alpha": config.tversky_alpha, "beta": config.tversky_beta}
+    return TverskyLoss(**_overlap(config), **weights)
+
+
+def _overlap(config: TrainingConfig) -> dict[str, bool | float]:
+    smooth = {"smooth_nr": _SMOOTH, "smooth_dr": _SMOOTH}
+    if config.output == "softmax":
+        return {"softmax": True, "include_background": False, **smooth}
+    return {"sigmoid": True, **smooth}
+
+
+def over_scales(loss: Part, scales: Sequence[Tensor], masks: Tensor) -> list[Tensor]:
     """The loss of each output of a deeply supervised network, the full logits first.
 
-    scales: (B, K, *grid) each; masks (B, K, *full) are brought to each grid by the nearest pixel.
+    scales: (B, channels, *grid) each; masks (B, K, *full) are brought to each grid by the nearest
+    pixel.
     """
     losses = []
     for logits in scales:
@@ -67,15 +127,14 @@ def halving_mean(losses: Sequence[Tensor]) -> Tensor:
     return torch.stack(weighted).sum() / sum(weights)
 
 
-def overlap(logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
-    """IoU of each image's thresholded prediction, averaged over classes: (B, K, *grid) -> (B,).
+def overlap(predicted: Tensor, masks: Tensor) -> Tensor:
+    """IoU of each image's boolean prediction, averaged over classes: (B, K, *grid) -> (B,).
 
     Both empty counts as 1. For following a training; the scores of a run are computed on the
     original grid by :mod:`llm4seg_probe.training.evaluate`.
     """
-    predicted = torch.sigmoid(logits.float()) > threshold
     wanted = masks > 0.5
-    axes = tuple(range(2, logits.ndim))
+    axes = tuple(range(2, masks.ndim))
     together = (predicted & wanted).sum(axes).double()
     either = (predicted | wanted).sum(axes).double()
     return torch.where(either > 0, together / either.clamp(min=1), 1.0).mean(1)

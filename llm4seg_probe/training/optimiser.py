@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from torch.nn import Parameter
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from llm4seg_probe.config import OptimiserConfig
+from llm4seg_probe.errors import ConfigError
 
 
 def optimiser(config: OptimiserConfig, parts: Mapping[str, Sequence[Parameter]]) -> Optimizer:
     """The optimiser over the trainable parameters of each part that has any.
 
-    ``parts`` are the groups of :func:`llm4seg_probe.models.network.parameter_groups`.
+    ``parts`` are the groups of :func:`llm4seg_probe.models.network.parameter_groups`. Weight decay
+    is a term of the gradient in ``sgd`` and ``adam``, and a shrinkage of its own in ``adamw``.
     """
     rates = {"cnn": config.lr, "adapters": config.adapters_lr, "layer": config.layer_lr}
     decays = {
@@ -33,19 +36,57 @@ def optimiser(config: OptimiserConfig, parts: Mapping[str, Sequence[Parameter]])
         if parameters
     ]
     if config.name == "sgd":
-        return SGD(groups, lr=config.lr, momentum=config.momentum)
-    return AdamW(groups, lr=config.lr)
+        return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+    return (Adam if config.name == "adam" else AdamW)(groups, lr=config.lr)
 
 
 def schedule(config: OptimiserConfig, optimiser: Optimizer, steps: int) -> LRScheduler:
     """The learning-rate schedule over ``steps`` optimiser steps.
 
-    ``polynomial`` is the published one, which sets the rate after each step from a counter not
-    yet advanced: the first two steps run at the full rate, step s at (1 - (s - 1) / steps)^0.9.
+    With a warm-up of W steps the rate rises linearly, step s (from 0) at (s + 1) / (W + 1) of the
+    full one, and the schedule runs over the steps that are left. Raises ConfigError where none
+    are.
     """
     if config.schedule == "one-cycle":
         peaks = [group["lr"] for group in optimiser.param_groups]
         return OneCycleLR(optimiser, max_lr=peaks, total_steps=steps)
-    if config.schedule == "polynomial":
-        return LambdaLR(optimiser, lambda step: (1 - max(step - 1, 0) / steps) ** 0.9)
-    return LambdaLR(optimiser, lambda step: 1.0)
+    warm = config.warmup_steps
+    if warm >= steps:
+        raise ConfigError(
+            f"training.optimiser.warmup_steps is {warm}, but the whole training has {steps} steps: "
+            "lower it, or raise training.epochs"
+        )
+    share = _SHARES[config.schedule]
+
+    def rate(step: int) -> float:
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return share(step - warm, steps - warm, config.power)
+
+    return LambdaLR(optimiser, rate)
+
+
+def polynomial(step: int, steps: int, power: float) -> float:
+    """The published schedule: (1 - (s - 1) / steps)^power at step s, the full rate at step 0.
+
+    It sets the rate after each step from a counter not yet advanced, so that the first two steps
+    run at the full rate.
+    """
+    return float((1 - max(step - 1, 0) / steps) ** power)
+
+
+def cosine(step: int, steps: int, power: float) -> float:
+    """Half a cosine from the full rate to (almost) none; ``power`` plays no part."""
+    return (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def constant(step: int, steps: int, power: float) -> float:
+    """The full rate."""
+    return 1.0
+
+
+_SHARES: dict[str, Callable[[int, int, float], float]] = {
+    "polynomial": polynomial,
+    "cosine": cosine,
+    "constant": constant,
+}

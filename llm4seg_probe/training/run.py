@@ -34,7 +34,8 @@ from llm4seg_probe.training.compute import arranged
 class Run:
     """A trained network with the configuration, the split and the transform it was trained with.
 
-    ``network`` is in eval mode: what ``transform`` makes of an image in, logits (B, K, *grid) out.
+    ``network`` is in eval mode: what ``transform`` makes of an image in, logits (B, K, *grid) out;
+    where it was trained on patches, ``training.inference.logits_of`` slides it over the image.
     ``epoch`` is the one whose weights these are, None where a converted checkpoint does not say.
     """
 
@@ -58,7 +59,7 @@ class Run:
 
     @property
     def transform(self) -> Preprocess:
-        """What is done to an image before the network sees it."""
+        """What is done to an image before the network, or a window on it, sees it."""
         return Preprocess(self.config.data)
 
     def collection(self, data: Path | None = None) -> Collection:
@@ -87,7 +88,11 @@ class Run:
     def batches(
         self, split: str = "test", data: Path | None = None, size: int = 16
     ) -> Iterator[Batch]:
-        """Images and masks in order, as the network sees them."""
+        """Images and masks in order, as the network sees them.
+
+        Where ``data.sampling`` is ``patches``, that is one patch of each image: centred on the
+        foreground pixel nearest to the foreground's centre of mass, or on the image's middle.
+        """
         dataset = ImageDataset(
             self.collection(data), self.images(split, data), self.config.data, augment_seed=None
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -16,12 +17,14 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.data.batches import EpochSampler, ImageDataset, WholeImages
 from llm4seg_probe.errors import TrainingError
 from llm4seg_probe.models.network import parameter_groups, portable_state
+from llm4seg_probe.models.output import decided, output_channels
 from llm4seg_probe.randomness import address
 from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.compute import memory_format
 from llm4seg_probe.training.inference import images_at_once, logits_of
 from llm4seg_probe.training.loss import SegmentationLoss, halving_mean, over_scales, overlap
 from llm4seg_probe.training.optimiser import optimiser, schedule
+from llm4seg_probe.training.shares import SharedBatches, Shares
 
 Collated = tuple[Tensor, Tensor, Tensor]
 
@@ -30,7 +33,8 @@ class SegmentationTask(lightning.LightningModule):
     """A network with its data, loss and optimiser.
 
     Each epoch's batches are a function of (seed, epoch) alone: the loader is made anew for every
-    epoch, so that a run that was stopped and resumed sees the batches it would have seen.
+    epoch, so that a run that was stopped and resumed sees the batches it would have seen. Several
+    processes share each batch.
     """
 
     strict_loading = False  # a frozen layer is not in the checkpoint: it is in place already
@@ -49,32 +53,45 @@ class SegmentationTask(lightning.LightningModule):
         self._format = memory_format(config)
 
     @property
+    def batches_per_epoch(self) -> int:
+        """Batches in one pass over the training images; a last small one counts."""
+        return len(self._shares("train"))
+
+    @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in one pass over the training images; a last small batch counts."""
-        return math.ceil(len(self.train_images) / self.config.training.batch_size)
+        """Optimiser steps in one pass over the training images; a last incomplete one counts."""
+        return math.ceil(self.batches_per_epoch / self.config.training.accumulate)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches of the epoch that begins."""
         epoch = self.trainer.current_epoch
         self.train_images.set_epoch(epoch)
-        sampler = EpochSampler(len(self.train_images), self.config.seed)
-        sampler.set_epoch(epoch)
-        return self._loader(self.train_images, self.config.training.batch_size, sampler)
+        order = EpochSampler(len(self.train_images), self.config.seed)
+        order.set_epoch(epoch)
+        return self._loader(self.train_images, list(order), "train")
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation images in their order."""
-        return self._loader(self.validation_images, images_at_once(self.config), None)
+        images = self.validation_images
+        return self._loader(images, range(len(images)), "val")
 
     def _loader(
-        self, images: ImageDataset | WholeImages, size: int, sampler: EpochSampler | None
+        self, images: ImageDataset | WholeImages, order: Sequence[int], stage: str
     ) -> DataLoader[Any]:
         return DataLoader(
             images,
-            batch_size=size,
-            sampler=sampler,
+            batch_sampler=SharedBatches(order, self._shares(stage)),
             num_workers=self.config.training.workers,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _shares(self, stage: str) -> Shares:
+        alone = self._trainer is None
+        rank, world = (0, 1) if alone else (self.trainer.global_rank, self.trainer.world_size)
+        if stage == "train":
+            return Shares(len(self.train_images), self.config.training.batch_size, rank, world)
+        size = max(images_at_once(self.config), world)
+        return Shares(len(self.validation_images), size, rank, world)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimiser, and a schedule that moves with every step."""
@@ -90,44 +107,63 @@ class SegmentationTask(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Give whatever draws from the global generator (dropout) the address of this epoch."""
         self.epoch_log = {}
-        torch.manual_seed(address(self.config.seed, "epoch", self.trainer.current_epoch))
+        rank = self.trainer.global_rank
+        own = ("rank", rank) if rank else ()
+        torch.manual_seed(address(self.config.seed, "epoch", self.trainer.current_epoch, *own))
 
     def training_step(self, batch: Collated, index: int) -> Tensor:
         """Loss of one batch. Raises TrainingError when it is no longer finite."""
         self.last_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        loss = self._step(batch, "train")
+        shares, training = self._shares("train"), self.config.training
+        loss = self._step(batch, "train", shares.own(index))
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at epoch {self.trainer.current_epoch}, step {index}; "
                 "what was saved before it is kept. Lower training.optimiser.lr "
-                f"(it is {self.config.training.optimiser.lr:g}) or set gradient_clip"
+                f"(it is {training.optimiser.lr:g}) or set gradient_clip"
             )
-        return loss
+        if self.trainer.loggers:
+            self.log("step_loss", loss, rank_zero_only=True)
+            self.log("step_learning_rate", self.last_rate, rank_zero_only=True)
+        return loss * shares.weight(index, training.accumulate)
 
     def validation_step(self, batch: Collated, index: int) -> None:
         """Log loss and overlap of one validation batch."""
-        self._step(batch, "val")
+        self._step(batch, "val", self._shares("val").own(index))
 
-    def _step(self, batch: Collated, stage: str) -> Tensor:
+    def _step(self, batch: Collated, stage: str, own: int) -> Tensor:
+        """Loss of a batch, of whose images the first ``own`` count in the means of the epoch."""
         images, masks, _ = batch
         if stage == "train":
             produced = self.network(images.to(memory_format=self._format))
         else:
             produced = logits_of(self.network, images, self.config)
-        scales = scales_of(produced, masks, supervised=stage == "train")
+        wanted = (len(masks), output_channels(self.config), *masks.shape[2:])
+        scales = scales_of(produced, wanted, supervised=stage == "train")
         losses = over_scales(self.loss, scales, masks)
-        iou = overlap(scales[0].detach(), masks, self.config.evaluation.threshold)
-        self.epoch_log.setdefault(f"{stage}_iou", []).append(iou)
+        iou = overlap(decided(scales[0].detach(), self.config), masks)
+        self.epoch_log.setdefault(f"{stage}_iou", []).append(iou[:own])
         # The full logits' loss, which is comparable between training and validation. Weighted by
         # images, so that a last small batch does not count as much as a full one.
-        full = losses[0].detach().expand(len(images))
+        full = losses[0].detach().expand(own)
         self.epoch_log.setdefault(f"{stage}_loss", []).append(full)
         return halving_mean(losses)
 
     def epoch_row(self) -> dict[str, float]:
-        """Means over the images of the epoch that ends: a row of ``metrics.csv``."""
-        means = {name: torch.cat(parts).mean().item() for name, parts in self.epoch_log.items()}
+        """Means over the images of the epoch that ends: a row of ``metrics.csv``.
+
+        To be called in all processes at once.
+        """
+        means = {name: self._mean(torch.cat(parts)) for name, parts in self.epoch_log.items()}
         return {"epoch": self.trainer.current_epoch, "learning_rate": self.last_rate, **means}
+
+    def _mean(self, values: Tensor) -> float:
+        """Mean of the values of all processes."""
+        if self.trainer.world_size == 1:
+            return values.mean().item()
+        total = torch.tensor([values.double().sum(), len(values)], dtype=torch.float64)
+        sums = self.trainer.strategy.reduce(total.to(self.device), reduce_op="sum")
+        return (sums[0] / sums[1]).item()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen layer out of what is saved for resuming."""
@@ -135,26 +171,26 @@ class SegmentationTask(lightning.LightningModule):
         checkpoint["state_dict"] = {f"network.{name}": value for name, value in state.items()}
 
 
-def scales_of(produced: object, masks: Tensor, *, supervised: bool) -> tuple[Tensor, ...]:
+def scales_of(produced: object, wanted: tuple[int, ...], *, supervised: bool) -> tuple[Tensor, ...]:
     """Outputs of a network as a tuple: its logits, and the coarser ones if it is ``supervised``.
 
-    Raises TrainingError unless the first are logits for the masks (B, K, *grid).
+    Raises TrainingError unless the first are logits of the wanted shape (B, channels, *grid).
     """
     several = supervised and isinstance(produced, tuple | list)
     scales: tuple[object, ...] = tuple(produced) if several else (produced,)  # type: ignore[arg-type]
     tensors = tuple(scale for scale in scales if isinstance(scale, Tensor))
-    shape = tuple(masks.shape)
     if not tensors or len(tensors) < len(scales):
         returned = type(produced).__name__
         when = "training" if supervised else "evaluation"
         more = ", or in training a tuple of them with the full ones first"
         raise TrainingError(
-            f"the network returns a {returned} in {when}; logits {shape} are expected{more}"
+            f"the network returns a {returned} in {when}; logits {wanted} are expected{more}"
         )
-    if tensors[0].shape != masks.shape:
+    if tensors[0].shape != wanted:
         raise TrainingError(
-            f"the network returns logits {tuple(tensors[0].shape)} for masks {shape}: they have to "
-            "have one channel for each of data.classes, and the size of the image"
+            f"the network returns logits {tuple(tensors[0].shape)} where {wanted} are expected: "
+            "one channel for each of data.classes (with training.output softmax one for the "
+            "background before them), of the size of the image"
         )
     return tensors
 

@@ -12,6 +12,7 @@ import pytest
 from dicom_files import write_series
 from PIL import Image
 
+from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.batches import ImageDataset
 from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.splits import split_of
@@ -265,9 +266,9 @@ def test_a_table_names_files_groups_sides_and_spacing(table):
     assert collection.read(collection.samples[2]).spacing is None
 
 
-def test_the_sides_of_a_table_are_a_split(table, tiny_config):
+def test_the_sides_of_a_table_are_a_split(table):
     collection = open_collection(str(table))
-    split = split_of(collection, tiny_config.data.model_copy(update={"split": "own"}))
+    split = split_of(collection, DataConfig(split="own"))
     assert (split.train, split.val, split.test) == (("scan 1",), ("scan 2",), ("scan 10",))
 
 
@@ -291,14 +292,14 @@ def test_equal_names_in_two_folders_are_told_apart_by_their_paths(tmp_path, pict
     assert names == ["pictures/images/scan 1", "other/images/scan 1"]
 
 
-def test_a_table_of_slices_trains_a_2d_network(tmp_path, volume, tiny_config):
+def test_a_table_of_slices_trains_a_2d_network(tmp_path, volume):
     rows = [f"volumes/images/a.nii.gz,volumes/masks/a.nii.gz,a,{i}" for i in range(4)]
     (tmp_path / "slices.csv").write_text("\n".join(["image,mask,group,slice", *rows]))
     (tmp_path / "dataset.json").write_text('{"modality": "ct", "classes": {"one": 1, "two": 2}}')
     collection = open_collection(str(tmp_path / "slices.csv"), classes=("two",))
     names = tuple(sample.image for sample in collection.samples)
     assert names == ("a-000", "a-001", "a-002", "a-003")
-    config = tiny_config.data.model_copy(update={"classes": ("two",)})
+    config = DataConfig(image_size=(32, 32), classes=("two",))
     image, mask, _ = ImageDataset(collection, names[:1], config, None)[0]
     assert image.shape == mask.shape == (1, 32, 32)
     assert mask.any()
@@ -355,9 +356,9 @@ def test_a_series_with_a_missing_slice_is_named_when_it_is_read(volume):
         collection.read(collection.samples[0])
 
 
-def test_images_of_two_channels_reach_the_network_as_two(nnunet, tiny_config):
+def test_images_of_two_channels_reach_the_network_as_two(nnunet):
     collection = open_collection(str(nnunet))
-    config = tiny_config.data.model_copy(update={"channels": 2, "image_size": (16, 16, 16)})
+    config = DataConfig(channels=2, image_size=(16, 16, 16))
     image, mask, _ = ImageDataset(collection, ("toy_001",), config, None)[0]
     assert image.shape == (2, 16, 16, 16)
     assert mask.shape == (1, 16, 16, 16)

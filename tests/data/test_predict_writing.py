@@ -8,10 +8,13 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK
+from dicom_files import write_series
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 
 from llm4seg_probe.data import formats, writing
+from llm4seg_probe.data.new_images import images_in, read_new
+from llm4seg_probe.errors import DataError
 
 DRAW = np.random.default_rng(0)
 LABELS = DRAW.integers(0, 4, (5, 6, 7)).astype(np.uint8)
@@ -168,3 +171,35 @@ def test_probabilities_lie_where_the_image_lies(tmp_path):
     assert not writing.has_place(photo)
     writing.write_probabilities(shown[:, 0], photo, tmp_path / "p.npy")
     assert np.array_equal(np.load(tmp_path / "p.npy"), shown[:, 0])
+
+
+def test_a_dicom_series_gives_one_nifti_file_in_its_place(tmp_path):
+    folder = tmp_path / "patient 7"
+    stored = DRAW.integers(0, 4, (5, 18, 20))
+    write_series(folder, stored, RescaleSlope=1, RescaleIntercept=0)
+    assert images_in(folder) == {"patient 7": folder}
+    raw = read_new(folder, folder, None)
+    assert (raw.modality, raw.mask.shape) == ("ct", (0, 5, 18, 20))
+    assert writing.suffix_for(folder) == ".nii.gz"
+    writing.write_mask(raw.image[0], folder, tmp_path / "mask.nii.gz")
+    written = nibabel.load(tmp_path / "mask.nii.gz")
+    assert np.array_equal(np.asanyarray(written.dataobj), stored.transpose(2, 1, 0))
+    assert nibabel.aff2axcodes(written.affine) == ("L", "P", "S")
+    assert written.affine[2, 3] == -6.0
+    assert np.array_equal(formats.read_labels(tmp_path / "mask.nii.gz"), raw.image[0])
+
+
+def test_images_are_found_with_and_without_a_folder_of_masks(pictures, volume):
+    assert list(images_in(pictures)) == ["scan 1", "scan 2", "scan 10", "scan 11"]
+    assert images_in(pictures) == images_in(pictures / "images")
+    assert list(images_in(volume / "images" / "a.nii.gz")) == ["a"]
+    path = volume / "images" / "a.nii.gz"
+    with pytest.raises(DataError, match=r"a\.nii\.gz: does not say whether it is ct, mr or photo"):
+        read_new(path, volume, None)
+    assert read_new(path, volume, "mr").modality == "mr"
+    assert read_new(path, volume, None, "ct").modality == "ct"
+    (volume / "dataset.json").write_text('{"modality": "ct"}')
+    assert read_new(path, volume, None).modality == "ct"
+    photo = pictures / "images" / "scan 1.png"
+    assert read_new(photo, pictures, None, "ct").modality == "photo"
+    assert read_new(photo, pictures, "ct").modality == "ct"

@@ -35,6 +35,9 @@ def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     line[:, 3] = True
     specks = draw.random((40, 40)) < 0.02
     volume = draw.random((6, 7, 8)) < 0.3
+    hollow, voxel = np.zeros((7, 8, 9), bool), np.zeros((7, 8, 9), bool)
+    hollow[1:6, 1:7, 1:8], voxel[0, 7, 4] = True, True
+    hollow[2:5, 3:6, 3:6] = False
     return {
         "discs": (disc(40, (18, 20), 9), disc(40, (21, 19), 11)),
         "discs with specks": (disc(40, (18, 20), 9) ^ specks, disc(40, (21, 19), 11)),
@@ -48,9 +51,15 @@ def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
         "one row": (draw.random((1, 9)) < 0.5, draw.random((1, 9)) < 0.5),
         "volume": (volume, np.roll(volume, 1, 0)),
         "volume, one plane": (volume & (np.arange(6) == 2)[:, None, None], volume),
+        "hollow volume and voxel": (hollow, voxel),
+        "full volume and hollow": (np.ones_like(hollow), hollow),
+        "one voxel thick": (draw.random((1, 9, 8)) < 0.4, draw.random((1, 9, 8)) < 0.4),
         "both empty": (none, none),
         "empty prediction": (none, point),
         "empty mask": (full, none),
+        "both empty volumes": (np.zeros_like(voxel), np.zeros_like(voxel)),
+        "empty predicted volume": (np.zeros_like(voxel), voxel),
+        "empty volume": (hollow, np.zeros_like(voxel)),
     }  # fmt: skip
 
 
@@ -173,6 +182,9 @@ def test_hd95_is_the_larger_of_the_two_directed_ones():
         ("both empty", "both", 1.0, 0.0),
         ("empty prediction", "prediction", 0.0, math.hypot(12, 15)),
         ("empty mask", "mask", 0.0, math.hypot(12, 15)),
+        ("both empty volumes", "both", 1.0, 0.0),
+        ("empty predicted volume", "prediction", 0.0, math.hypot(7, 8, 9)),
+        ("empty volume", "mask", 0.0, math.hypot(7, 8, 9)),
     ],
 )
 def test_empty_masks_are_scored_by_the_stated_rule(name, empty, overlap, distance):
@@ -186,6 +198,27 @@ def test_empty_masks_are_scored_by_the_stated_rule(name, empty, overlap, distanc
 def test_the_diagonal_of_an_empty_mask_is_in_millimetres():
     found = scores_of("empty mask", (2.0, 3.0))
     assert found["hd95"] == pytest.approx(math.hypot(24, 45))
+    found = scores_of("empty volume", (5.0, 2.0, 3.0))
+    assert found["hd95"] == pytest.approx(math.hypot(35, 16, 27))
+    assert found["area"] == 0
+
+
+def test_hd95_is_not_the_percentile_of_both_directions_together():
+    """What medpy calls hd95; the surface of one mask then dilutes the errors of the other."""
+    prediction, mask = PAIRS["discs with specks"]
+    edges = edge_by_loops(prediction), edge_by_loops(mask)
+    pooled = np.concatenate(
+        [distance_transform_edt(~there)[here] for here, there in (edges, edges[::-1])]
+    )
+    assert scores_of("discs with specks", None)["hd95"] > 1.02 * np.percentile(pooled, 95)
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 1.0, 2.9, 3.0])
+def test_the_tolerance_of_nsd_is_in_the_unit_of_the_spacing_and_counts_itself(tolerance):
+    mask = torch.zeros(1, 1, 12, 12, dtype=torch.bool)
+    mask[..., 2:10, 3] = True  # a line, and the same one a column of three millimetres beside it
+    found = segmentation_scores(mask.roll(1, -1), mask, spacing=(1.0, 3.0), nsd_tolerance=tolerance)
+    assert found["nsd"].item() == (1.0 if tolerance == 3.0 else 0.0)
 
 
 def test_the_reference_average_smooths_each_image():

@@ -194,8 +194,9 @@ def test_exact_attributions_foretell_every_box_and_wrong_ones_do_not() -> None:
 
 def test_sensitivity_is_the_largest_relative_change() -> None:
     shown = images()
-    assert sensitivity(lambda seen: torch.ones(len(seen), 3, 3), shown, "a", 4) == 0
-    found = sensitivity(lambda seen: seen.sum(1), shown, "a", 4)
+    same = torch.ones(1, 3, 3)
+    assert sensitivity(lambda seen: same.expand(len(seen), 3, 3), shown, same, "a", 4) == 0
+    found = sensitivity(lambda seen: seen.sum(1), shown, shown.sum(1), "a", 4)
     draws = generator("attribution", "noise", "a")
     noise = 0.02 * shown.std() * (2 * torch.rand(4, *shown.shape[1:], generator=draws) - 1)
     expected = (noise.sum(1).flatten(1).norm(dim=1) / shown.sum(1).norm()).max()

@@ -215,7 +215,7 @@ def test_volumes_are_trained_on_patches_and_scored_whole(volumes, tiny_config, t
             "spacing": (1.5, 1.2, 1.2), "patches_per_image": 2,
         },
         {"batch_size": 3},
-        backbone={"name": "segresnet-3d", "widths": (4, 4, 8, 8)},
+        backbone={"name": "segresnet-3d", "widths": (8, 16, 32, 64)},
     )  # fmt: skip
     path = train(config, tmp_path / "llm-0")
     scores = tables.read_table(path.parent / "scores.csv", tables.SCORES)

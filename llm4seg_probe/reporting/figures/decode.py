@@ -11,7 +11,14 @@ from matplotlib.lines import Line2D
 
 from llm4seg_probe.errors import TableError, unknown
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.figures.rows import arm_axis, null_band, null_handles, tall_figure
+from llm4seg_probe.reporting.figures.rows import (
+    arm_axis,
+    most_lines,
+    null_band,
+    null_handles,
+    row_label,
+    tall_figure,
+)
 from llm4seg_probe.reporting.style import INK, MUTED, PAPER, arm_style, in_order, paper_style
 
 NULLS = {
@@ -39,13 +46,15 @@ def figure(
     present = _sites(decode, sites)
     rows = _of_all_images(_together(decode))
     arms, null_names = in_order(rows["arm"]), _null_names(rows)
+    names = [row_label(arm) for arm in arms]
+    height = max(0.68, 0.36 * most_lines(names))
     with paper_style():
         drawing = tall_figure(
-            len(present) * len(arms), row_height=0.68, extra=2.6 + 0.5 * len(present)
+            len(present) * len(arms), row_height=height, extra=2.6 + 0.5 * len(present)
         )
         panels = drawing.subplots(len(present), squeeze=False, sharex=True)[:, 0]
         for axes, name in zip(panels, present, strict=True):
-            arm_axis(axes, [arm_style(arm).label for arm in arms])
+            arm_axis(axes, names)
             axes.set_title(labels.site(name), loc="left")
             _panel(axes, rows[rows["site"] == name], measure, arms, null_names)
         panels[-1].set_xlabel(f"{labels.measure(measure).axis}, all test tokens")

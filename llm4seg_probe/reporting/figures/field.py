@@ -90,6 +90,8 @@ def _heat(axes: Axes, arrays: Mapping[str, np.ndarray], own: np.ndarray, panel: 
 
 def _profiles(axes: Axes, arrays: Mapping[str, np.ndarray], of_image: np.ndarray) -> None:
     arms = in_order(arrays["field_arm"][of_image].tolist())
+    ours = arrays["profiles"][of_image & (arrays["field_null"] == "")]
+    lowest = float(ours[ours > 0].min())
     for arm in arms:
         for null, layer in _kinds(arrays, of_image & (arrays["field_arm"] == arm)):
             rows = of_image & (arrays["field_arm"] == arm)
@@ -105,8 +107,10 @@ def _profiles(axes: Axes, arrays: Mapping[str, np.ndarray], of_image: np.ndarray
                 gid=f"{arm}-{layer}-{null}",
             )
     axes.set_yscale("log")
-    axes.set_xlabel("Distance from the centre (pixels of the network's input)")
-    axes.set_ylabel("Field (share of its mass per pixel)")
+    # Before training it falls to nothing, which would leave no room for the others.
+    axes.set_ylim(bottom=lowest / 100)
+    axes.set_xlabel("Distance from the centre (pixels)")
+    axes.set_ylabel("Field (share per pixel)")
     axes.grid(axis="y")
     handles = [
         Line2D([], [], color=arm_style(arm).colour, label=arm_style(arm).label) for arm in arms
@@ -115,7 +119,9 @@ def _profiles(axes: Axes, arrays: Mapping[str, np.ndarray], of_image: np.ndarray
         handles.append(Line2D([], [], color=INK, linestyle="--", label="layer bypassed"))
     if (arrays["field_null"][of_image] != "").any():
         handles.append(Line2D([], [], color=MUTED, linestyle=":", label="before training"))
-    axes.legend(handles=handles, loc="upper right", handlelength=1.8)
+    axes.figure.legend(
+        handles=handles, loc="outside lower left", ncols=2, handlelength=1.8, columnspacing=1.2
+    )
 
 
 def _kinds(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> list[tuple[str, str]]:

@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.figures.rows import arm_axis, null_band, null_handles, tall_figure
+from llm4seg_probe.reporting.figures.rows import (
+    arm_axis,
+    most_lines,
+    null_band,
+    null_handles,
+    row_label,
+    tall_figure,
+)
 from llm4seg_probe.reporting.style import INK, MUTED, PAPER, arm_style, in_order, paper_style
 
 NULLS = {
@@ -34,10 +41,11 @@ def figure(lens: pd.DataFrame, site: str = "layer") -> Figure:
     rows = lens[lens["site"] == site]
     arms = in_order(rows["arm"])
     null_names = [name for name in NULLS if (rows["null"] == name).any()]
+    names = [row_label(arm) for arm in arms]
     with paper_style():
-        drawing = tall_figure(len(arms), extra=2.6)
+        drawing = tall_figure(len(arms), row_height=max(0.72, 0.36 * most_lines(names)), extra=2.6)
         axes = drawing.add_subplot()
-        arm_axis(axes, [arm_style(arm).label for arm in arms])
+        arm_axis(axes, names)
         axes.grid(axis="x")
         for place, arm in enumerate(arms):
             _row(axes, rows[rows["arm"] == arm], arm, place, null_names)
@@ -68,14 +76,17 @@ def words_figure(words: pd.DataFrame, site: str = "layer", top: int = 5) -> Figu
     rows = rows[rows["place"] <= top]
     rows = rows[rows["seed"] == rows["seed"].min()]
     arms = in_order(rows["arm"])
+    titles = [row_label(arm) for arm in arms]
     with paper_style():
-        drawing = tall_figure(len(arms) * (top + 2.8), row_height=0.36, extra=1.6)
+        drawing = tall_figure(
+            len(arms) * (top + 1.8 + most_lines(titles)), row_height=0.36, extra=1.6
+        )
         panels = drawing.subplots(len(arms), 2, squeeze=False, sharex=True)
-        for line, arm in zip(panels, arms, strict=True):
+        for line, arm, title in zip(panels, arms, titles, strict=True):
             for axes, part in zip(line, PARTS, strict=True):
                 chosen = rows[(rows["arm"] == arm) & (rows["part"] == part)]
                 _bars(axes, chosen.sort_values("place"), arm, top)
-            line[0].set_title(f"{arm_style(arm).label}\nforeground", loc="left")
+            line[0].set_title(f"{title}\nforeground", loc="left")
             line[1].set_title("\nbackground", loc="left")
         for axes in panels[-1]:
             axes.set_xlim(0, 100)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.style import BAND, CENTIMETRE, COLUMN, MUTED
+from llm4seg_probe.reporting.style import BAND, CENTIMETRE, COLUMN, MUTED, arm_style
 
 _NULL_STYLES: tuple[dict[str, object], ...] = (
     {"facecolor": BAND, "edgecolor": "none", "linewidth": 0},
@@ -31,6 +31,22 @@ def arm_axis(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+
+
+def row_label(condition: str) -> str:
+    """Label of a row: the arm, and on a line each what deviates in it.
+
+    >>> row_label("llm[layer=10,dataset=spine]")
+    'LLM, frozen\\nlayer 10\\ndataset spine'
+    """
+    arm = arm_style(condition.partition("[")[0]).label
+    rest = arm_style(condition).label.removeprefix(arm).removeprefix(", ")
+    return "\n".join([arm, *rest.split(", ")]) if rest else arm
+
+
+def most_lines(texts: Iterable[str]) -> int:
+    """Lines of the text that has most of them; 1 where there is none."""
+    return max((text.count("\n") + 1 for text in texts), default=1)
 
 
 def null_band(

@@ -55,7 +55,7 @@ def decode_runs(
     table, target = written(found, out, tables.DECODE)
     most = table.groupby("run")["training_images"].transform("max")
     together = table[(table["image"] == "") & (table["training_images"] == most)]
-    keys = ["dataset", "arm", "seed", "site", "input", "null", "training_images"]
+    keys = ["run", "site", "input", "null", "training_images"]
     summary = means(together, keys, ["auroc", "average_precision", "dice"])
     return ProbeResult(table, summary, target, _figures(out))
 

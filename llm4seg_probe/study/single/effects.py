@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from llm4seg_probe import progress
 from llm4seg_probe.statistics.compare import compare
 
 SCORES = ("iou", "dice")
@@ -51,3 +52,9 @@ def effects(table: pd.DataFrame, condition: Sequence[str], baseline: Sequence[st
     found = pd.concat(parts, ignore_index=True).merge(keyed, on="a", validate="many_to_one")
     taken = {name: found[column] for name, column in _TAKEN.items()}
     return found[["dataset", "arm", *names, "score"]].assign(**taken)
+
+
+def say_notes(found: pd.DataFrame) -> None:
+    """Say on standard error which intervals are missing, and why: each reason once."""
+    for note in dict.fromkeys(part for note in found["note"] for part in note.split("; ") if part):
+        progress.say(f"intervals: {note}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from llm4seg_probe import progress, tables
-from llm4seg_probe.study.single.effects import effects
+from llm4seg_probe.study.single.effects import effects, say_notes
 from llm4seg_probe.study.single.images import RunImages
 from llm4seg_probe.study.single.result import ProbeResult, each_run, written
 
@@ -58,6 +58,7 @@ def intervene_runs(
         out,
         tables.INTERVENE_EFFECTS,
     )
+    say_notes(found)
     figure = interventions.figure(found)
     saved = save_figure(figure, out / FIGURES, "interventions", source)
     shown = ["arm", "intervention", "setting", "n_seeds", "mean", "change", "ci_low", "ci_high"]

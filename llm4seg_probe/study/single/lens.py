@@ -68,7 +68,7 @@ def lens_runs(
     table, target = written(found, out, tables.LENS)
     all_words, words_target = written(pd.concat(words, ignore_index=True), out, tables.LENS_WORDS)
     values = ["distance", "entropy_foreground", "entropy_background", "entropy", "top_share"]
-    summary = means(table, ["dataset", "arm", "seed", "site", "null"], values)
+    summary = means(table, ["run", "site", "null"], values)
     figures = _figures(out, sites)
     sentences = tuple(lens_sentences(table))
     return LensResult(table, summary, target, figures, all_words, words_target, sentences)

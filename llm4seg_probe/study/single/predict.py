@@ -57,7 +57,7 @@ def predict_images(
     """Write a mask for an image, or for each of a folder, and return what was written.
 
     A run of a 2D network takes volumes slice by slice along their axial axis. ``modality`` is what
-    images are that do not say so. Raises DataError that names the file.
+    the images are; by default what they say themselves. Raises DataError that names the file.
     """
     from llm4seg_probe.training.compute import computing
     from llm4seg_probe.training.run import load
@@ -65,11 +65,10 @@ def predict_images(
     found = images_in(images)
     targets = _targets(found, out)
     run = load(checkpoint)
-    stated = modality or run.config.data.modality
     done = []
     with computing(run.config.compute):
         for name, path in progress.track(found.items(), "Predicting", total=len(found)):
-            raw = read_new(path, images, stated)
+            raw = read_new(path, images, modality, run.config.data.modality)
             probable, masks = _predicted(run, raw, path, keep=probabilities)
             seen = replace(raw, mask=masks)
             done.append(

@@ -40,7 +40,7 @@ def robustness_runs(
 
     found = each_run(checkpoints, measure, doing="Robustness", data=data)
     table, target = written(found, out, tables.ROBUSTNESS)
-    summary = means(table, ["arm", "seed", "corruption", "strength", "parameter"], ["iou", "dice"])
+    summary = means(table, ["arm", "seed", "corruption", "strength"], ["parameter", "iou", "dice"])
     figure = robustness.figure(told_apart(table))
     saved = save_figure(figure, out / "figures", "robustness", target)
     return ProbeResult(table, summary, target, tuple(saved.values()))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from llm4seg_probe import progress, tables
 from llm4seg_probe.errors import CheckpointError, DataError
-from llm4seg_probe.study.single.effects import effects
+from llm4seg_probe.study.single.effects import effects, say_notes
 from llm4seg_probe.study.single.images import RunImages
 from llm4seg_probe.study.single.result import ProbeResult, written
 
@@ -49,6 +49,7 @@ def swap_runs(
     ]
     table, target = written(pd.concat(parts, ignore_index=True), out, tables.SWAP)
     found, source = written(swap_effects(table), out, tables.SWAP_EFFECTS)
+    say_notes(found)
     saved = save_figure(swap.figure(found), out / FIGURES, "swap", source)
     shown = ["arm", "site", "donor", "n_seeds", "mean", "change", "ci_low", "ci_high", "gap"]
     summary = found.loc[found["score"] == "iou", [*shown, "gap_share", "explained"]]

@@ -1,0 +1,69 @@
+"""How memory grows from 100 to 10,000 images through the probe ``rank``.
+
+    python analyses/benchmarks/rank_memory.py --ckpt run.pt [--images 100 10000] > rank_memory.csv
+
+Each number of images is a process of its own, which makes that many noise images one batch at a
+time and measures ``before`` and ``after``. ``peak_mb`` is the peak resident set of that process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+BATCH = 16
+
+
+def main() -> None:
+    """Measure each number of images in a process of its own, and print a CSV."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ckpt", type=Path, required=True)
+    parser.add_argument("--images", type=int, nargs="+", default=[100, 10_000])
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(*measure(arguments.ckpt, arguments.measure))
+        return
+    rows = []
+    for count in arguments.images:
+        command = [sys.executable, __file__, "--ckpt", str(arguments.ckpt), "--measure", str(count)]
+        out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        peak, seconds, lines = map(float, out.split())
+        rows.append({"images": count, "peak_mb": peak, "seconds": seconds, "rows": int(lines)})
+    pd.DataFrame(rows).to_csv(sys.stdout, index=False)
+
+
+def measure(checkpoint: Path, count: int) -> tuple[float, float, int]:
+    """Peak memory in MB, seconds, and rows of the table, of this many images."""
+    import llm4seg_probe as lp
+    from llm4seg_probe.data.batches import Batch
+    from llm4seg_probe.probing.rank import rank_table
+
+    run = lp.load(checkpoint)
+    data = run.config.data
+    source = torch.Generator().manual_seed(0)
+
+    def images() -> Iterator[Batch]:
+        for start in range(0, count, BATCH):
+            names = tuple(f"image{i}" for i in range(start, min(start + BATCH, count)))
+            pixels = torch.randn(len(names), data.channels, *data.image_size, generator=source)
+            masks = torch.zeros(len(names), len(data.classes), *data.image_size)
+            masks[..., 32:64, 32:64] = 1
+            yield Batch(pixels, masks, names, names)
+
+    begun = time.perf_counter()
+    table = rank_table(run, images(), ("before", "after"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return peak, time.perf_counter() - begun, len(table)
+
+
+if __name__ == "__main__":
+    main()
