@@ -26,7 +26,7 @@ from llm4seg_probe.errors import DataError
 from llm4seg_probe.randomness import address, generator
 
 MEMORY_LIMIT = 2**29
-"""Bytes of preprocessed images that a data set keeps in memory; the rest is read each time."""
+"""Bytes of preprocessed images that a data set keeps in memory."""
 
 Item = tuple[Tensor, Tensor, int]
 PartsT = TypeVar("PartsT", bound=tuple[Tensor, ...])
@@ -45,18 +45,26 @@ class Batch:
 
 
 class _Kept(Generic[PartsT]):
-    """What is read of each image, read once: of the first images, as many as fit in memory."""
+    """What is read of each image, read once: of the first images, as many as fit in memory.
 
-    def __init__(self, count: int, read: Callable[[int], PartsT]) -> None:
+    The others are ``beyond`` memory where that is given, else they are read each time.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        read: Callable[[int], PartsT],
+        beyond: Callable[[PartsT], PartsT] | None = None,
+    ) -> None:
         self._read = read
         self._parts: list[PartsT] = []
         room = MEMORY_LIMIT
         for index in progress.track(range(count), "Reading images"):
             parts = read(index)
             room -= sum(part.numel() * part.element_size() for part in parts)
-            if room < 0:
+            if room < 0 and beyond is None:
                 break
-            self._parts.append(parts)
+            self._parts.append(beyond(parts) if beyond and room < 0 else parts)
 
     def __getitem__(self, index: int) -> PartsT:
         return self._parts[index] if index < len(self._parts) else self._read(index)
@@ -107,7 +115,7 @@ class ImageDataset(Dataset[Item]):
         epoch: Any = torch.zeros((), dtype=torch.int64)
         self._epoch: Tensor = epoch.share_memory_()
         self._read = _Reader(collection, self.samples, Preprocess(data_config))
-        self._kept = _Kept(len(self.samples), self._prepared)
+        self._kept = _Kept(len(self.samples), self._prepared, self._view.beyond)
 
     def __len__(self) -> int:
         return len(self.samples) * self._view.per_image

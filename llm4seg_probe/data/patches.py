@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from llm4seg_probe.config import DataConfig
+from llm4seg_probe.data.mapping import on_disk
 from llm4seg_probe.randomness import generator
 
 LARGEST_LIST = 10_000
@@ -30,6 +31,10 @@ class View(Protocol):
     def per_image(self) -> int:
         """Items of one image in an epoch."""
 
+    @property
+    def beyond(self) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]] | None:
+        """How that is kept which does not fit in memory; None: not at all."""
+
     def prepared(self, image: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """What is kept of an image and its mask."""
 
@@ -41,6 +46,7 @@ class Whole:
     """The image as it is."""
 
     per_image = 1
+    beyond = None
 
     def prepared(self, image: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Both as they are."""
@@ -57,7 +63,8 @@ class CentralPatch:
     """One patch that stands for the image, on its foreground: what probes see."""
 
     size: tuple[int, ...]
-    per_image: int = 1
+    per_image = 1
+    beyond = None
 
     def prepared(self, image: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """The patch of both; the rest of the image is not kept."""
@@ -79,6 +86,10 @@ class RandomPatches:
     per_image: int
     foreground_share: float
     seed: int
+
+    def beyond(self, kept: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """In files, of which a patch reads its part."""
+        return tuple(map(on_disk, kept))
 
     def prepared(self, image: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Both, padded, the mask as bool; then where each class has its foreground."""

@@ -66,7 +66,8 @@ def attribution_table(
     ``mask_share`` that of the area. Values are empty where the class was not predicted (target
     ``prediction``) or is not in the mask.
 
-    Null rows: ``untrained``, the same pixels explained in that network, and ``other-image``, the
+    Null rows: ``untrained``, the same pixels explained in that network (which before training
+    hardly looks further than the pixels that are asked for: its share inside is large), and ``other-image``, the
     attribution against the mask of another image. The arrays are those of ``maps.npz`` with
     signed maps, see :func:`gallery_arrays`; ``map_method`` and ``map_class`` say whose.
 

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import lightning
-import torch
+import pandas as pd
 from filelock import FileLock, Timeout
-from lightning.fabric.utilities.warnings import PossibleUserWarning
+from torch import Tensor, nn
 
-from llm4seg_probe import progress, storage, tables
+from llm4seg_probe import storage, tables
 from llm4seg_probe.config import Config
-from llm4seg_probe.data.batches import ImageDataset, WholeImages
+from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.opening import open_collection
-from llm4seg_probe.data.splits import split_of
+from llm4seg_probe.data.splits import Split, split_of
 from llm4seg_probe.errors import ConfigError, TrainingError
 from llm4seg_probe.models.arms import ARMS
-from llm4seg_probe.models.network import build_network
+from llm4seg_probe.models.network import build_network, load_portable_state
 from llm4seg_probe.training import checkpoint, folder
-from llm4seg_probe.training.compute import arranged, check_device, computing
+from llm4seg_probe.training.compute import arranged, check_device, computing, failures_named
 from llm4seg_probe.training.environment import environment, peak_memory_mb
 from llm4seg_probe.training.evaluate import score_checkpoints
-from llm4seg_probe.training.task import ArchiveIO, SegmentationTask
-from llm4seg_probe.training.writer import FolderWriter
-
-_PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+from llm4seg_probe.training.fitting import fit
+from llm4seg_probe.training.loggers import loggers_of
+from llm4seg_probe.training.processes import in_processes, node_rank
+from llm4seg_probe.training.rank import job_of
 
 
 def train(config: Config, out: Path, *, resume: bool = False, embed_layer: bool = False) -> Path:
@@ -46,11 +40,15 @@ def train(config: Config, out: Path, *, resume: bool = False, embed_layer: bool 
             f"arm '{config.arm}' has no decoder layer to embed: leave --embed-llm out"
         )
     check_device(config.compute)
+    loggers_of(config.training.loggers, out)  # only to see that they can be made
+    if node_rank(config.compute) > 0:
+        _help(config, out, resume=resume, embed_layer=embed_layer)
+        return out / folder.BEST
     started = time.monotonic()
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out.with_name(f".{out.name}.lock"), blocking=False)
     try:
-        with lock:
+        with lock, computing(config.compute), failures_named(config):
             _train(config, out, resume=resume, embed_layer=embed_layer, started=started)
     except Timeout as error:
         raise TrainingError(f"another process is training {out} at this moment") from error
@@ -58,26 +56,21 @@ def train(config: Config, out: Path, *, resume: bool = False, embed_layer: bool 
 
 
 def _train(config: Config, out: Path, *, resume: bool, embed_layer: bool, started: float) -> None:
-    with computing(config.compute):
-        # First, because it is quick to say what of the configuration does not fit together.
-        network = arranged(build_network(config), config)
-        collection = open_collection(config.data.name, classes=config.data.classes)
-        split = split_of(collection, config.data)
-        last = folder.prepare(out, config, resume=resume)
-        split.save(out / folder.SPLIT)
-        task = SegmentationTask(
-            config,
-            network,
-            ImageDataset(collection, split.train, config.data, augment_seed=config.seed),
-            WholeImages(collection, split.val, config.data),
-        )
-        _fit(task, FolderWriter(out, collection.name, split, embed_layer=embed_layer), last)
-        network.eval()
-        scores = score_checkpoints(
-            {"best": checkpoint.read_run(out / folder.BEST)["state"], "last": None},
-            network, config, collection, split, run=out.name,
-        )  # fmt: skip
-    tables.write_table(scores, out / folder.SCORES, tables.SCORES)
+    # First, because it is quick to say what of the configuration does not fit together.
+    network = arranged(build_network(config), config)
+    collection = open_collection(config.data.name, classes=config.data.classes)
+    split = split_of(collection, config.data)
+    folder.prepare(out, config, resume=resume)
+    split.save(out / folder.SPLIT)
+    options = {"resume": resume, "embed_layer": embed_layer}
+    if config.compute.processes > 1:
+        in_processes(config.compute, job_of(config, split.to_dict(), out, **options))
+        load_portable_state(network, _last_state(out))
+    else:
+        fit(config, network, collection, split, out, **options)
+    tables.write_table(
+        _scores(config, network, collection, split, out), out / folder.SCORES, tables.SCORES
+    )
     about = environment() | {
         "wall_seconds": round(time.monotonic() - started, 3),
         "peak_memory_mb": peak_memory_mb(),
@@ -87,50 +80,25 @@ def _train(config: Config, out: Path, *, resume: bool, embed_layer: bool, starte
     storage.write_json(out / folder.ENVIRONMENT, about)
 
 
-def _fit(task: SegmentationTask, writer: FolderWriter, last: Path | None) -> None:
-    config, out = task.config, writer.folder
-    steps = config.training.epochs * task.steps_per_epoch
-    with progress.bar(f"Training {out.name}", steps) as advance, _quiet(), _rng_kept():
-        writer.advance = advance
-        trainer = lightning.Trainer(
-            max_epochs=config.training.epochs,
-            accelerator=config.compute.accelerator,
-            devices=1,
-            precision=_PRECISION[config.compute.precision],
-            gradient_clip_val=config.training.optimiser.gradient_clip,
-            callbacks=[writer],
-            plugins=[ArchiveIO()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-            default_root_dir=out,
-        )
-        if last is not None:
-            advance(checkpoint.read(last)["global_step"])
-        trainer.fit(task, ckpt_path=last)
+def _help(config: Config, out: Path, *, resume: bool, embed_layer: bool) -> None:
+    """Train on a machine that is not the first: the first one writes and scores."""
+    collection = open_collection(config.data.name, classes=config.data.classes)
+    split = split_of(collection, config.data).to_dict()
+    job = job_of(config, split, out, resume=resume, embed_layer=embed_layer)
+    in_processes(config.compute, job)
 
 
-@contextmanager
-def _rng_kept() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        yield
+def _last_state(out: Path) -> dict[str, Tensor]:
+    """The weights in ``last.pt``, by their names in the network."""
+    state = checkpoint.read(out / folder.LAST)["state_dict"]
+    return {name.removeprefix("network."): tensor for name, tensor in state.items()}
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's advice on loader workers and its banner; our configuration decides."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PossibleUserWarning)
-            # Lightning 2.6 asks torch 2.13 about its trees in a way that torch deprecates.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
+def _scores(
+    config: Config, network: nn.Module, collection: Collection, split: Split, out: Path
+) -> pd.DataFrame:
+    """``scores.csv`` of the best checkpoint and of the network as it is, the last one."""
+    network.eval()
+    best = checkpoint.read_run(out / folder.BEST)["state"]
+    states = {"best": best, "last": None}
+    return score_checkpoints(states, network, config, collection, split, run=out.name)

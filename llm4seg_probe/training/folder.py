@@ -18,8 +18,8 @@ def is_done(folder: Path) -> bool:
     return (folder / ENVIRONMENT).is_file()
 
 
-def prepare(folder: Path, config: Config, *, resume: bool) -> Path | None:
-    """Make the folder ready for a run; return the checkpoint to resume from, if any.
+def prepare(folder: Path, config: Config, *, resume: bool) -> None:
+    """Make the folder ready for a run, or for going on with it.
 
     Raises TrainingError when the folder holds another run, or nothing to resume.
     """
@@ -34,4 +34,3 @@ def prepare(folder: Path, config: Config, *, resume: bool) -> Path | None:
             f"{known} differs from the configuration given: a run is resumed as it was begun"
         )
     storage.write_text(known, to_yaml(config))
-    return last if resume else None

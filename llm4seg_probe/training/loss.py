@@ -85,7 +85,7 @@ def focal(config: TrainingConfig) -> Part:
 
 
 def tversky(config: TrainingConfig) -> Part:
-    """Tversky loss of each image and class: ``alpha`` weighs false positives, ``beta`` negatives."""
+    """Tversky loss of each image and class; ``alpha`` weighs false positives, ``beta`` misses."""
     weights = {"alpha": config.tversky_alpha, "beta": config.tversky_beta}
     return TverskyLoss(**_overlap(config), **weights)
 

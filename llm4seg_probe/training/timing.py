@@ -13,6 +13,7 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.models.network import build_network, parameter_groups
+from llm4seg_probe.models.output import output_channels
 from llm4seg_probe.randomness import generator, seeded
 from llm4seg_probe.training.compute import arranged, computing, memory_format
 from llm4seg_probe.training.loss import SegmentationLoss, halving_mean, over_scales
@@ -24,7 +25,7 @@ _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class StepTime:
-    """Median seconds of a training step on the CPU, and how many a run takes."""
+    """Median seconds of one batch's training on the CPU, and how many batches a run takes."""
 
     seconds: float
     steps: int
@@ -42,7 +43,9 @@ def step_time(config: Config, repeats: int = 5) -> StepTime:
     set's index are fetched if need be. Raises a UserError where they cannot be had.
     """
     split = split_of(open_collection(config.data.name, classes=config.data.classes), config.data)
-    steps = config.training.epochs * math.ceil(len(split.train) / config.training.batch_size)
+    patches = config.data.patches_per_image if config.data.sampling == "patches" else 1
+    batches = math.ceil(len(split.train) * patches / config.training.batch_size)
+    steps = config.training.epochs * batches
     with computing(config.compute), seeded(config.seed, "timing"):
         return StepTime(median_step(config, repeats), steps)
 
@@ -60,7 +63,8 @@ def median_step(config: Config, repeats: int) -> float:
         chosen.zero_grad()
         with torch.autocast("cpu", dtype, enabled=dtype is not None):
             produced = network(images)
-        scales = scales_of(produced, masks, supervised=True)
+        wanted = (len(masks), output_channels(config), *masks.shape[2:])
+        scales = scales_of(produced, wanted, supervised=True)
         halving_mean(over_scales(loss_of, scales, masks)).backward()  # type: ignore[no-untyped-call]
         chosen.step()
         taken.append(time.perf_counter() - start)
@@ -71,5 +75,6 @@ def _noise(config: Config) -> tuple[torch.Tensor, torch.Tensor]:
     data, batch = config.data, config.training.batch_size
     source = generator(config.seed, "timing")
     images = torch.randn((batch, data.channels, *data.image_size), generator=source)
-    masks = torch.rand((batch, len(data.classes), *data.image_size), generator=source) > 0.5
+    labels = torch.randint(len(data.classes) + 1, (batch, *data.image_size), generator=source)
+    masks = torch.stack([labels == number + 1 for number in range(len(data.classes))], 1)
     return images.to(memory_format=memory_format(config)), masks.float()

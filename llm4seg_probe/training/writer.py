@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,17 @@ from llm4seg_probe.training.run import run_content
 from llm4seg_probe.training.task import SegmentationTask
 
 
+def best_epoch(rows: Sequence[dict[str, Any]]) -> int:
+    """Place of the first row with the highest validation IoU; of no rows -1."""
+    return max(range(len(rows)), key=lambda place: rows[place]["val_iou"], default=-1)
+
+
 class FolderWriter(lightning.Callback):
     """After each epoch: the row in ``metrics.csv``, ``run.pt`` if it is the best, ``last.pt``.
 
     ``last.pt`` comes last and carries the rows and the best score: killed in between, a run goes
-    on from the epoch before and writes the same files again.
+    on from the epoch before and writes the same files again. Of several processes the first
+    writes. The training stops early where the configuration says so.
     """
 
     def __init__(
@@ -51,12 +58,33 @@ class FolderWriter(lightning.Callback):
         """Write what the epoch gave."""
         assert isinstance(pl_module, SegmentationTask)
         row = pl_module.epoch_row()
-        best = max((earlier["val_iou"] for earlier in self.rows), default=float("-inf"))
+        better = best_epoch([*self.rows, row]) == len(self.rows)
         self.rows.append(row)
-        if row["val_iou"] > best:
+        if trainer.is_global_zero:
+            self._write(pl_module, row, better)
+        for logger in trainer.loggers:
+            values = {name: value for name, value in row.items() if name != "epoch"}
+            logger.log_metrics(values | {"epoch": row["epoch"]}, step=trainer.global_step)
+        trainer.save_checkpoint(self.folder / LAST)
+        self._stop_early(trainer, pl_module)
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Train no further where the run that is resumed had already come to its early end."""
+        assert isinstance(pl_module, SegmentationTask)
+        self._stop_early(trainer, pl_module)
+
+    def _stop_early(self, trainer: lightning.Trainer, task: SegmentationTask) -> None:
+        patience = task.config.training.early_stopping
+        if patience and len(self.rows) - 1 - best_epoch(self.rows) >= patience:
+            trainer.should_stop = True
+
+    def _write(self, task: SegmentationTask, row: dict[str, Any], better: bool) -> None:
+        if better:
             content = run_content(
-                pl_module.network,
-                pl_module.config,
+                task.network,
+                task.config,
                 name=self.folder.name,
                 dataset=self.dataset,
                 split=self.split,
@@ -66,7 +94,6 @@ class FolderWriter(lightning.Callback):
             )
             checkpoint.save(content, self.folder / BEST)
         tables.write_table(pd.DataFrame(self.rows), self.folder / METRICS, tables.METRICS)
-        trainer.save_checkpoint(self.folder / LAST)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, for resuming, and whether the layer is embedded."""

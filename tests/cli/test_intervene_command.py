@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llm4seg_probe.cli.app import app
+from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.fit import train
 
 pytestmark = pytest.mark.slow
@@ -87,6 +88,12 @@ def test_what_cannot_be_swapped_says_what_is_missing(runs, tmp_path):
         *one, *two, *out
     )
     assert "these seeds are in one alone: transformer [1]" in refused(*cnn, *one, *two, *out)
+    content = checkpoint.read_run(runs["cnn-0"])
+    content["split"] = content["split"] | {"train": []}
+    checkpoint.save(content, tmp_path / "converted.pt")
+    assert "does not say which images it was trained on" in refused(
+        "--ckpt", tmp_path / "converted.pt", *one, *out
+    )
     copy = tmp_path / "copy.pt"
     shutil.copy(runs["cnn-0"], copy)
     assert "are both arm cnn, seed 0" in refused(*cnn, "--ckpt", copy, *one, *out)

@@ -15,12 +15,14 @@ from llm4seg_probe.data import batches as module
 from llm4seg_probe.data import patches
 from llm4seg_probe.data.batches import EpochSampler, ImageDataset, WholeImages, batches
 from llm4seg_probe.data.collection import Collection
+from llm4seg_probe.data.mapping import on_disk
 from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.resampling import LINEAR, resized, size_at
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.randomness import generator
 
 SIZE = (16, 16, 16)
+READ = Collection.read
 CONFIG = DataConfig(image_size=SIZE, sampling="patches", augmentation="none", patches_per_image=3)
 
 
@@ -95,6 +97,26 @@ def test_patches_do_not_depend_on_workers_memory_or_what_came_before(
     assert not all(torch.equal(a, b) for a, b in zip(first, later, strict=True))
     other = ImageDataset(collection, ids(collection), config, 4)
     assert not all(torch.equal(a, b) for a, b in zip(later, epoch(other, 4, 0), strict=True))
+
+
+def test_what_does_not_fit_in_memory_is_read_in_parts_from_a_file_without_a_name(
+    collection, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("LLM4SEG_PROBE_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "MEMORY_LIMIT", 200_000)
+    reads = []
+    monkeypatch.setattr(
+        Collection, "read", lambda self, sample: reads.append(sample) or READ(self, sample)
+    )
+    dataset = ImageDataset(collection, ids(collection), CONFIG, 3)
+    for index in range(9):
+        dataset[index]
+    assert len(reads) == 3, "each volume is read once, though two of them are not in memory"
+    assert list(tmp_path.iterdir()) == []
+    for tensor in (torch.randn(3, 4, 5), torch.rand(7, 2) > 0.5, torch.arange(5)):
+        mapped = on_disk(tensor.transpose(0, -1))
+        assert torch.equal(mapped, tensor.transpose(0, -1))
+        assert mapped.dtype == tensor.dtype
 
 
 def test_a_share_of_the_patches_is_centred_on_the_foreground_classes_drawn_equally():

@@ -54,8 +54,9 @@ def figure(table: pd.DataFrame) -> Figure:
             arm_axis(axes, [arm_style(arm).label for arm in arms])
             axes.set_title(f"{_NAMES.get(method, method)}, {_place(site)}", loc="left")
             rows = table[(table["site"] == site) & (table["method"] == method)]
+            axes.margins(x=0.06)
             _panel(axes, rows, arms, null_names)
-        panels[-1].set_xlabel("Share of absolute attribution inside the mask (0 to 1)")
+        panels[-1].set_xlabel("Attribution inside the mask (share)")
         handles = null_handles(null_names)
         for handle, name in zip(handles, null_names, strict=True):
             handle.set_label(f"{_NULLS[name]} (middle 90 %)")

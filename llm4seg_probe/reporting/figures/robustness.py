@@ -78,7 +78,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, kind: str, score: str) -> None:
         )
         axes.annotate(
             _TITLES.get(kind, kind.capitalize()),
-            (0, 1.14),
+            (0, 1.17),
             xycoords="axes fraction",
             fontweight="bold",
         )

@@ -44,6 +44,7 @@ def figure(effects: pd.DataFrame, score: str = "iou") -> Figure:
             other = next((name for name in arms if name != arm), arm)
             _panel(axes, rows[rows["arm"] == arm].reset_index(drop=True), other, bounds)
             axes.set_title(f"Put into: {arm_style(arm).label}", loc="left")
+        panels[-1].locator_params(axis="x", nbins=4)
         panels[-1].set_xlabel(f"Change in {labels.measure(score).name}")
         _legend(drawing, bounds)
     return drawing

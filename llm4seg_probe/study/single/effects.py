@@ -56,5 +56,6 @@ def effects(table: pd.DataFrame, condition: Sequence[str], baseline: Sequence[st
 
 def say_notes(found: pd.DataFrame) -> None:
     """Say on standard error which intervals are missing, and why: each reason once."""
-    for note in dict.fromkeys(part for note in found["note"] for part in note.split("; ") if part):
-        progress.say(f"intervals: {note}")
+    reasons = "; ".join(found["note"].drop_duplicates()).split("; ")
+    for reason in dict.fromkeys(filter(None, reasons)):
+        progress.say(f"intervals: {reason}")

@@ -57,12 +57,22 @@ def swap_runs(
 
 
 def by_arm_and_seed(checkpoints: Sequence[Path]) -> dict[str, dict[int, Path]]:
-    """Checkpoints of two arms by arm and seed. Raises CheckpointError where they are not that."""
+    """Checkpoints of two arms by arm and seed.
+
+    Raises CheckpointError where they are not that, DataError for one without training images.
+    """
     from llm4seg_probe.training import checkpoint
 
     found: dict[str, dict[int, Path]] = {}
     for path in checkpoints:
-        config = checkpoint.read_run(path)["config"]
+        content = checkpoint.read_run(path)
+        if not content["split"]["train"]:
+            raise DataError(
+                f"{path} was converted from a checkpoint that does not say which images it was "
+                "trained on: the map between two networks is fitted on those, so --swap takes "
+                "runs that were trained here"
+            )
+        config = content["config"]
         seeds = found.setdefault(config["arm"], {})
         if config["seed"] in seeds:
             raise CheckpointError(
@@ -124,13 +134,6 @@ def _received(
 
 
 def _require_same_images(run: Run, donor: Run) -> None:
-    for each in (run, donor):
-        if not each.split.train:
-            raise DataError(
-                f"{each.path} was converted from a checkpoint that does not say which images it "
-                "was trained on: the map between two networks is fitted on those, so --swap takes "
-                "runs that were trained here"
-            )
     if run.split != donor.split or run.config.data != donor.config.data:
         raise DataError(
             f"{run.name} and {donor.name} were not trained on the same images in the same way "
