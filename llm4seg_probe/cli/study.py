@@ -38,6 +38,7 @@ class Kind(StrEnum):
     backbones = "backbones"
     probes = "probes"
     claims = "claims"
+    presets = "presets"
 
 
 def demo(

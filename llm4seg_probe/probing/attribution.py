@@ -67,9 +67,10 @@ def attribution_table(
     ``prediction``) or is not in the mask.
 
     Null rows: ``untrained``, the same pixels explained in that network (which before training
-    hardly looks further than the pixels that are asked for: its share inside is large), and ``other-image``, the
-    attribution against the mask of another image. The arrays are those of ``maps.npz`` with
-    signed maps, see :func:`gallery_arrays`; ``map_method`` and ``map_class`` say whose.
+    hardly looks further than the pixels that are asked for: its share inside is large), and
+    ``other-image``, the attribution against the mask of another image. The arrays are those of
+    ``maps.npz`` with signed maps, see :func:`gallery_arrays`; ``map_method`` and ``map_class``
+    say whose.
 
     Raises SiteError for an unknown site, UserError for an unknown method; DataError for images
     that the network does not take, and when there is nothing to explain.

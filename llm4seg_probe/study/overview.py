@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["arms", "sites", "backbones", "probes", "claims"]
+Kind = Literal["arms", "sites", "backbones", "probes", "claims", "presets"]
 
 SITES = {
     "encoder.1 …": "output of each encoder stage, from the image inwards",
@@ -41,6 +41,10 @@ def overview(kind: Kind) -> dict[str, str]:
         from llm4seg_probe.models.backbones import BACKBONES
 
         return {name: row.description for name, row in BACKBONES.items()}
+    if kind == "presets":
+        from llm4seg_probe.presets import presets
+
+        return presets()
     if kind == "claims":
         return _claims()
     return SITES if kind == "sites" else PROBES

@@ -1,0 +1,130 @@
+"""Which folder of results here answers an analysis best; where none does, a small run of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from llm4seg_probe import tables
+from llm4seg_probe.config import read_yaml, validated
+from llm4seg_probe.errors import UserError
+from llm4seg_probe.reporting.results import ReportContext, Results, read_results
+from llm4seg_probe.reporting.summaries import told_apart
+from llm4seg_probe.study.analysis import load_analysis, shipped
+from llm4seg_probe.study.answer import answer
+from llm4seg_probe.sweeps.engine import Engine
+
+REPORTS = "reports"
+MADE_HERE = Path("notebooks") / "runs"
+"""Where small runs are kept that nobody asked for by name, below the folder of reports."""
+_DESCRIPTION = "analysis.yaml"
+_SIZES = ("quick", "small", "paper")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The results that were chosen, the other folders that would have done, and a sentence."""
+
+    results: Results
+    others: tuple[Path, ...]
+    made: bool
+
+    @property
+    def said(self) -> str:
+        """Which results these are, at what scale, and what they rest on, in Markdown."""
+        context = self.results.context
+        scale = ", ".join(f"{name} {value}" for name, value in context.scale.items())
+        origin = "made just now" if self.made else "as they lie here"
+        others = ", ".join(f"`{path.name}`" for path in self.others)
+        sentences = [
+            f"Results used: `{self.results.folder.name}`, {origin} ({context.title}; size "
+            f"{context.size or 'not stated'}; {_counted(len(context.arms), 'arm')}, "
+            f"{_counted(len(context.seeds), 'seed')}).",
+            f"Scale: {scale}." if scale else "",
+            f"Data: {context.dataset.name}. {' '.join(context.dataset.caveats)}".strip(),
+            f"They rest on: {' '.join(context.rests_on.split())}",
+            f"Others here that would have done: {others}." if others else "",
+        ]
+        return "\n\n".join(sentence for sentence in sentences if sentence)
+
+
+def results_for(
+    analysis: str | Path,
+    *,
+    reports: Path | None = None,
+    needs: Sequence[str] = ("scores.csv",),
+    conditions: Sequence[str] = ("cnn", "llm"),
+    engine: Engine | None = None,
+) -> Found:
+    """The best results under ``reports`` that hold what a question needs.
+
+    analysis: a shipped one's name or the path of a file, which is run at size ``quick`` (on
+    ``engine``) where no folder will do. needs: files that must be there. conditions: arms, or
+    arms with what deviates in them (``llm[layer=10]``), that must have been run. Of several
+    folders the larger size is taken, then the larger number of runs, then the first by name.
+
+    Raises ConfigError for an analysis that there is not.
+    """
+    folder = reports_folder() if reports is None else Path(reports)
+    fitting = sorted(
+        (_rank(path), path) for path in _results_in(folder) if _holds(path, needs, conditions)
+    )
+    if fitting:
+        chosen, *others = (path for _, path in fitting)
+        return Found(read_results(chosen), tuple(others), made=False)
+    path = analysis if isinstance(analysis, Path) else shipped(analysis)
+    wanted = load_analysis(path).at("quick")
+    out = folder / MADE_HERE / f"{wanted.name}-quick"
+    answer(wanted, out, size="quick", engine=engine)
+    return Found(read_results(out), (), made=True)
+
+
+def reports_folder(start: Path | None = None) -> Path:
+    """The nearest folder ``reports`` beside or above a place; one to be made there if none is."""
+    here = Path.cwd() if start is None else Path(start).resolve()
+    for parent in (here, *here.parents):
+        if (parent / REPORTS).is_dir():
+            return parent / REPORTS
+    return here / REPORTS
+
+
+def conditions_in(runs: pd.DataFrame) -> set[str]:
+    """What was run, by a ``runs.csv``: each arm, with what deviates in it."""
+    return set(told_apart(runs, runs)["arm"])
+
+
+def _results_in(reports: Path) -> Iterator[Path]:
+    for pattern in (f"*/{_DESCRIPTION}", f"{MADE_HERE.as_posix()}/*/{_DESCRIPTION}"):
+        for path in sorted(reports.glob(pattern)):
+            yield path.parent
+
+
+def _holds(folder: Path, needs: Sequence[str], conditions: Sequence[str]) -> bool:
+    if not all((folder / name).is_file() for name in (tables.RUNS.name, *needs)):
+        return False
+    try:
+        return set(conditions) <= conditions_in(_runs(folder)) and bool(_context(folder).title)
+    except UserError:
+        return False  # of another version, or half written: no results
+
+
+def _rank(folder: Path) -> tuple[int, int]:
+    """Small for what is better."""
+    size = _context(folder).size
+    return (-_SIZES.index(size) if size in _SIZES else 1, -len(_runs(folder)))
+
+
+def _runs(folder: Path) -> pd.DataFrame:
+    return tables.read_table(folder / tables.RUNS.name, tables.RUNS)
+
+
+def _context(folder: Path) -> ReportContext:
+    description = folder / _DESCRIPTION
+    return validated(read_yaml(description), ReportContext, str(description))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
