@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,8 +15,14 @@ FORMATS = {"svg": 150, "pdf": 300, "png": 300}
 """Formats, with the dots per inch of what cannot be a line: maps and images."""
 
 
-def save_figure(figure: Figure, folder: Path, name: str, table_path: Path) -> dict[str, Path]:
-    """Write ``name`` in each of FORMATS into a folder; returns the paths by format.
+def save_figure(
+    figure: Figure,
+    folder: Path,
+    name: str,
+    table_path: Path,
+    formats: Mapping[str, int] = FORMATS,
+) -> dict[str, Path]:
+    """Write ``name`` in each of the formats into a folder; returns the paths by format.
 
     The metadata names the table that was drawn, relative to the folder, and no date.
     """
@@ -25,9 +32,9 @@ def save_figure(figure: Figure, folder: Path, name: str, table_path: Path) -> di
         "pdf": {"Title": name, "Subject": source, "CreationDate": None},
         "png": {"Title": name, "Source": source},
     }
-    paths = {kind: Path(folder) / f"{name}.{kind}" for kind in FORMATS}
+    paths = {kind: Path(folder) / f"{name}.{kind}" for kind in formats}
     with paper_style(salt=name):
         for kind, path in paths.items():
             with atomically(path) as partial:
-                figure.savefig(partial, format=kind, dpi=FORMATS[kind], metadata=metadata[kind])
+                figure.savefig(partial, format=kind, dpi=formats[kind], metadata=metadata[kind])
     return paths

@@ -8,23 +8,45 @@ to contradict the claim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import TYPE_CHECKING, Any
 
 from llm4seg_probe.statistics.assessing import Assessment
 from llm4seg_probe.statistics.compare import row_of
-from llm4seg_probe.statistics.multiplicity import holm_at
 from llm4seg_probe.statistics.sentences import sentence
+from llm4seg_probe.statistics.stated import Adjust
 from llm4seg_probe.statistics.verdicts import verdict
 
 if TYPE_CHECKING:
     from llm4seg_probe.statistics.claims import Claim
 
 
+FROM_COMPARISON = (
+    "n_seeds",
+    "n_cases",
+    "n_groups",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "boot_low",
+    "boot_high",
+    "boot_coverage",
+    "case_low",
+    "case_high",
+    "p_exact",
+    "p_exact_floor",
+    "p_equivalence",
+    "smallest_detectable",
+    "seeds_needed",
+    "lower_is_better",
+    "note",
+)
+"""Columns of claims.csv that a comparison has too; empty where a claim has no such number."""
+
+
 @dataclass(frozen=True)
-class Judged:
+class JudgedComparisons:
     """A claim, the assessments of its comparisons, and why it could not be run, if so."""
 
     claim: Claim
@@ -50,98 +72,65 @@ class Judged:
         points_away = self.claim.kind == "superiority" and found.opposes < found.supports
         return self.opposes if points_away else found.p
 
+    def comparison_rows(self, adjust: Adjust) -> list[dict[str, Any]]:
+        """Rows of comparison.csv: each comparison as if it alone were the claim in the family."""
+        rows = []
+        for each in self.assessments:
+            found = each.evidence
+            row = row_of(each, adjust(found.p), adjust(found.supports), adjust(found.opposes))
+            rows.append({**row, "claim": self.claim.id, "table": self.claim.table})
+        return rows
 
-def comparison_rows(judged: Judged, family: Sequence[Judged]) -> list[dict[str, Any]]:
-    """Rows of comparison.csv: each comparison as if it alone were the claim in the family."""
-    p, place = [other.p for other in family], _place(judged, family)
-    rows = []
-    for each in judged.assessments:
-        found = each.evidence
-        adjusted = [holm_at(p, place, value) for value in (found.p, found.supports, found.opposes)]
-        row = row_of(each, adjusted[0], adjusted[1], adjusted[2])
-        rows.append({**row, "claim": judged.claim.id, "table": judged.claim.table})
-    return rows
+    def claim_row(self, adjust: Adjust) -> dict[str, Any]:
+        """Row of claims.csv."""
+        claim = self.claim
+        return {
+            "claim": claim.id,
+            "statement": claim.statement,
+            "measure": claim.measure,
+            "comparison": claim.comparison,
+            **(self._not_run() if self.reason else self._decided(adjust)),
+            "margin": claim.margin,
+            "kind": claim.kind,
+            "family": claim.family or claim.id,
+            "in_advance": claim.in_advance,
+            "reason": self.reason,
+        }
 
+    def _decided(self, adjust: Adjust) -> dict[str, Any]:
+        decisive = self.decisive
+        found = decisive.evidence
+        adjusted = adjust(self.p)
+        decided = verdict(
+            decisive.estimate.n,
+            adjust(found.supports),
+            adjust(self.opposes),
+            found.within_margin,
+            decisive.rules.alpha,
+        )
+        told = sentence(decisive, decided, adjusted)
+        count = len(self.assessments)
+        weakest = f" The weakest of {count} comparisons decides." if count > 1 else ""
+        row = {**decisive.row, "lower_is_better": decisive.rules.lower_is_better}
+        return {
+            **{name: row[name] for name in FROM_COMPARISON},
+            "decided_by": f"{decisive.pair.a} against {decisive.pair.b}",
+            "p_adjusted": adjusted,
+            "verdict": decided,
+            "sentence": told + weakest,
+        }
 
-def claim_row(judged: Judged, family: Sequence[Judged]) -> dict[str, Any]:
-    """Row of claims.csv."""
-    claim = judged.claim
-    return {
-        "claim": claim.id,
-        "statement": claim.statement,
-        "measure": claim.measure,
-        "comparison": claim.comparison,
-        **(_not_run(judged) if judged.reason else _decided(judged, family)),
-        "margin": claim.margin,
-        "kind": claim.kind,
-        "family": claim.family or claim.id,
-        "in_advance": claim.in_advance,
-        "reason": judged.reason,
-    }
-
-
-_FROM_COMPARISON = (
-    "n_seeds",
-    "n_cases",
-    "n_groups",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "boot_low",
-    "boot_high",
-    "boot_coverage",
-    "case_low",
-    "case_high",
-    "p_exact",
-    "p_exact_floor",
-    "p_equivalence",
-    "smallest_detectable",
-    "seeds_needed",
-    "lower_is_better",
-    "note",
-)
-
-
-def _decided(judged: Judged, family: Sequence[Judged]) -> dict[str, Any]:
-    p, place = [other.p for other in family], _place(judged, family)
-    decisive = judged.decisive
-    found = decisive.evidence
-    adjusted = holm_at(p, place, judged.p)
-    decided = verdict(
-        decisive.estimate.n,
-        holm_at(p, place, found.supports),
-        holm_at(p, place, judged.opposes),
-        found.within_margin,
-        decisive.rules.alpha,
-    )
-    told = sentence(decisive, decided, adjusted)
-    count = len(judged.assessments)
-    weakest = f" The weakest of {count} comparisons decides." if count > 1 else ""
-    row = {**decisive.row, "lower_is_better": decisive.rules.lower_is_better}
-    return {
-        **{name: row[name] for name in _FROM_COMPARISON},
-        "decided_by": f"{decisive.pair.a} against {decisive.pair.b}",
-        "p_adjusted": adjusted,
-        "verdict": decided,
-        "sentence": told + weakest,
-    }
-
-
-def _not_run(judged: Judged) -> dict[str, Any]:
-    """What can be said without a test: the numbers of seeds and, for one seed, the difference."""
-    values: dict[str, Any] = dict.fromkeys(_FROM_COMPARISON)
-    if judged.assessments:
-        weakest = min(judged.assessments, key=lambda each: each.estimate.n)
-        kept = ("n_seeds", "n_cases", "n_groups", "difference", "case_low", "case_high", "note")
-        values |= {name: weakest.row[name] for name in kept}
-    return {
-        **values,
-        "decided_by": "",
-        "p_adjusted": nan,
-        "verdict": "not run",
-        "sentence": f"Not run: {judged.reason}.",
-    }
-
-
-def _place(judged: Judged, family: Sequence[Judged]) -> int:
-    return next(index for index, other in enumerate(family) if other is judged)
+    def _not_run(self) -> dict[str, Any]:
+        """What can be said without a test: numbers of seeds and, for one seed, the difference."""
+        values: dict[str, Any] = dict.fromkeys(FROM_COMPARISON)
+        if self.assessments:
+            weakest = min(self.assessments, key=lambda each: each.estimate.n)
+            kept = ("n_seeds", "n_cases", "n_groups", "difference", "case_low", "case_high", "note")
+            values |= {name: weakest.row[name] for name in kept}
+        return {
+            **values,
+            "decided_by": "",
+            "p_adjusted": nan,
+            "verdict": "not run",
+            "sentence": f"Not run: {self.reason}.",
+        }

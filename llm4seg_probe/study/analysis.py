@@ -25,6 +25,14 @@ class Comparison(Section):
     margin: float = Field(0.005, gt=0, description="smallest difference that matters")
 
 
+class FurtherProbes(Section):
+    """Probes beside rank and maps, taken of runs that do not deviate from the base."""
+
+    names: tuple[str, ...] = Field((), description="of `llm4seg-probe list probes`, or swap")
+    arms: tuple[str, ...] = Field((), description="arms that are probed; all unless given")
+    seeds: int = Field(5, ge=1, description="how many seeds are probed, the first ones")
+
+
 class Probes(Section):
     """Which measures of the representation are taken of each run."""
 
@@ -39,6 +47,7 @@ class Analysis(Sweep):
     question: str
     rests_on: str = Field(description="what the answer rests on; shown beside every verdict")
     probes: Probes = Probes()
+    further_probes: FurtherProbes = FurtherProbes()
     comparison: Comparison = Comparison()
     claims: tuple[Claim, ...] = ()
 

@@ -19,6 +19,7 @@ from llm4seg_probe.study import materials
 from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.context import report_context
 from llm4seg_probe.study.described import described
+from llm4seg_probe.study.further import take_further
 from llm4seg_probe.study.probes import finish, probe_tables
 from llm4seg_probe.sweeps.engine import Engine
 from llm4seg_probe.sweeps.local import LocalEngine
@@ -77,6 +78,7 @@ def answer(
         {run.config.arm: run.config for run in runs},
         analysis.comparison.baseline,
     )
+    take_further(analysis, runs, out)
     return Answer(write_report(out), claims, rests_on, tuple(hints))
 
 
