@@ -50,7 +50,8 @@ def take_further(
     """Take each further probe of the runs that it is wanted of; results lie in ``out/<probe>``.
 
     A probe that lies there already for the same runs is left as it is. Runs that deviate from the
-    base are left out. A probe that fits none of the arms, or no image, is reported, and does not stop the rest.
+    base are left out. A probe that fits none of the arms, or no image, is reported, and does not
+    stop the rest.
     Raises ConfigError for an unknown probe.
     """
     wanted = analysis.further_probes
