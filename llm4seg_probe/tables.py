@@ -57,7 +57,11 @@ METRICS = Schema(
     {"epoch": "integer"},
     _numbers("learning_rate train_loss train_iou val_loss val_iou"),
 )
-CURVES = Schema("curves.csv", {"run": "text", **METRICS.keys}, METRICS.values)
+CURVES = Schema(
+    "curves.csv",
+    {**_RUN, **METRICS.keys},
+    {**METRICS.values, **_numbers("iou_gap loss_gap")},
+)
 SCORES = Schema(
     "scores.csv",
     {**_RUN, "checkpoint": "text", "split": "text", **_IMAGE, "class": "text"},
@@ -188,6 +192,31 @@ CLAIMS = Schema(
         "seeds_needed": "number",
     },
 )
+ASSOCIATION = Schema(
+    "association.csv",
+    {"claim": "text", "dataset": "text", "arm": "text", "seed": "integer"},
+    {**_numbers("x y fitted"), "x_score": "text", "y_score": "text"},
+)
+LADDER = Schema(
+    "ladder.csv",
+    {"dataset": "text", "score": "text", "from": "text", "to": "text"},
+    {
+        "step": "integer",
+        "what": "text",
+        "n_seeds": "integer",
+        **_numbers("difference ci_low ci_high p gain gain_low gain_high"),
+        "note": "text",
+    },
+)
+SELECTION = Schema(
+    "selection.csv",
+    {"dataset": "text", "score": "text", "arm": "text", "against": "text"},
+    {
+        "n_seeds": "integer",
+        **_numbers("optimism ci_low ci_high p"),
+        "sentence": "text",
+    },
+)
 ATTENTION = Schema(
     "attention.csv",
     {**_RUN, "place": "integer", "layer": "integer", "head": "integer", "null": "text", **_IMAGE},
@@ -276,6 +305,9 @@ SCHEMAS = {
         MAPS,
         COMPARISON,
         CLAIMS,
+        ASSOCIATION,
+        LADDER,
+        SELECTION,
         ATTRIBUTE,
         FIELD,
         ROBUSTNESS,

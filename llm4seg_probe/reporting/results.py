@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -26,15 +27,17 @@ _MEASURED = ("scores.csv", "rank.csv", "maps.csv")
 class Results:
     """A folder of results. A table or array file that is not there, or is empty, was not run.
 
-    tables: in those of measurements the arms are conditions, see :func:`summaries.told_apart`.
-    galleries: one for each set of images. probes: what is said of each folder of a probe.
+    tables: in those of measurements the arms are conditions, see :func:`summaries.told_apart`;
+    written: as they stand in the files. galleries: one for each set of images. probes: what is
+    said of each folder of a probe.
     """
 
     folder: Path
     context: ReportContext
     tables: dict[str, pd.DataFrame]
     galleries: tuple[MapArrays, ...] = ()
-    probes: dict[str, ProbeAbout] | None = None
+    written: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    probes: Mapping[str, ProbeAbout] = field(default_factory=dict)
 
     @property
     def arrays(self) -> MapArrays | None:
@@ -96,7 +99,8 @@ def read_results(folder: Path) -> Results:
     folder = Path(folder)
     description = folder / "analysis.yaml"
     context = validated(read_yaml(description), ReportContext, str(description))
-    tables = read_tables(folder)
+    written = _tables(folder)
+    tables = dict(written)
     conditions: dict[str, str] = {}
     for name in _MEASURED:
         if name in tables:
@@ -108,12 +112,12 @@ def read_results(folder: Path) -> Results:
         context,
         tables,
         tuple(arrays.told_apart(conditions) for arrays in galleries if arrays is not None),
+        written,
         _probes(folder),
     )
 
 
-def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a folder of results as they were written, by file name; none that is empty."""
+def _tables(folder: Path) -> dict[str, pd.DataFrame]:
     found = {
         schema.name: read_table(folder / schema.name, schema)
         for schema in TABLES

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 import matplotlib
 
@@ -75,8 +76,15 @@ _CONDITION = re.compile(
 )
 
 
+_OTHER_MARKERS = ("h", "*", "8", "H")
+_LIGHTER = (0.0, 0.22, 0.42)
+
+
 def arm_style(condition: str) -> ArmStyle:
     """Style of a condition: an arm, with what deviates or the site in it, or any other name.
+
+    A condition that deviates has its arm's colour, perhaps lighter, and another marker: the
+    marker goes by the field that deviates, the lightness by its value.
 
     >>> arm_style("llm[layer=10]@after").label
     'LLM, frozen, layer 10, after'
@@ -87,9 +95,49 @@ def arm_style(condition: str) -> ArmStyle:
     style = _BY_NAME.get(parts["arm"]) if parts else None
     if parts is None or style is None:
         return ArmStyle(condition, MUTED, "o")
-    deviation = (parts["deviation"] or "").replace("=", " ").replace(",", ", ")
-    label = ", ".join(part for part in (style.label, deviation, parts["site"]) if part)
-    return replace(style, label=label)
+    deviation = parts["deviation"] or ""
+    words = deviation.replace("=", " ").replace(",", ", ")
+    label = ", ".join(part for part in (style.label, words, parts["site"]) if part)
+    if not deviation:
+        return replace(style, label=label)
+    field = crc32(deviation.partition("=")[0].encode())
+    return replace(
+        style,
+        label=label,
+        marker=_OTHER_MARKERS[field % len(_OTHER_MARKERS)],
+        colour=_lighter(style.colour, _LIGHTER[crc32(deviation.encode()) % len(_LIGHTER)]),
+    )
+
+
+def _lighter(colour: str, share: float) -> str:
+    """A colour mixed with so much white."""
+    parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(part + share * (255 - part)):02X}" for part in parts)
+
+
+def condition_style(condition: str) -> ArmStyle:
+    """Style of what a claim compares: an arm, or a contrast or mean, which looks like its first.
+
+    >>> condition_style("llm@after - llm@before").label
+    'LLM, frozen, after − LLM, frozen, before'
+    >>> condition_style("mean(llm[layer=1], llm[layer=2])").label
+    'mean of 2: LLM, frozen, layer 1 …'
+    """
+    signs = {"+": "+", "-": "\N{MINUS SIGN}"}
+    pieces = re.split(r"\s([+-])\s", condition.strip())
+    parts = [signs[piece] if piece in signs else _term_label(piece) for piece in pieces]
+    return replace(arm_style(_terms(pieces[0])[0]), label=" ".join(parts))
+
+
+def _term_label(piece: str) -> str:
+    terms = _terms(piece)
+    label = arm_style(terms[0]).label
+    return label if len(terms) == 1 else f"mean of {len(terms)}: {label} …"
+
+
+def _terms(piece: str) -> list[str]:
+    inner = re.fullmatch(r"mean\((.*)\)", piece)
+    return re.split(r",\s*(?![^\[]*\])", inner[1]) if inner else [piece]
 
 
 def known_arms(names: Iterable[str]) -> dict[str, ArmStyle]:

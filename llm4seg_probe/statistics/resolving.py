@@ -47,10 +47,7 @@ def resolve(
     TableError for missing partners.
     """
     terms = [term for condition in conditions for _, term in condition.terms]
-    missing = {term.arm for term in terms} - set(table["arm"].astype(str))
-    if missing:
-        there = ", ".join(table["arm"].astype(str).drop_duplicates())
-        raise NotThere(f"no runs of {', '.join(sorted(missing))} (there are {there})")
+    _refuse_absent(table, terms)
     found = {
         term: _measured(table, score, term, filters, average_over) for term in dict.fromkeys(terms)
     }
@@ -65,6 +62,29 @@ def resolve(
         a, b, (conditions[0].text, conditions[1].text), dataset="+".join(datasets), score=score,
         has_cases=shared and not a.columns.equals(NO_CASES), drop_unpaired=drop_unpaired,
     )  # fmt: skip
+
+
+def run_means(
+    table: pd.DataFrame,
+    score: str,
+    term: Term,
+    filters: Mapping[str, object],
+    average_over: Sequence[str],
+) -> pd.Series[float]:
+    """Mean over the cases of each run of one condition, by seed; its name is the data set.
+
+    Raises as :func:`resolve`.
+    """
+    _refuse_absent(table, [term])
+    dataset, wide = _measured(table, score, term, filters, average_over)
+    return _run_means(wide).iloc[:, 0].rename(dataset)
+
+
+def _refuse_absent(table: pd.DataFrame, terms: Sequence[Term]) -> None:
+    missing = {term.arm for term in terms} - set(table["arm"].astype(str))
+    if missing:
+        there = ", ".join(table["arm"].astype(str).drop_duplicates())
+        raise NotThere(f"no runs of {', '.join(sorted(missing))} (there are {there})")
 
 
 def _measured(
@@ -115,7 +135,9 @@ def _share_cases(tables: Iterable[pd.DataFrame]) -> bool:
 def _run_means(wide: pd.DataFrame) -> pd.DataFrame:
     defined = wide.loc[:, wide.notna().any()]
     if defined.isna().any(axis=None):
-        raise TableError("some cases have a score in some runs only, and the terms share no cases")
+        raise TableError(
+            "some cases have a score in some runs only, so that the means of runs are not comparable"
+        )
     means = defined.mean(axis=1).to_frame()
     means.columns = NO_CASES
     return means

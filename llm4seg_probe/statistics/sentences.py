@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm4seg_probe.statistics.assessing import Assessment
+from llm4seg_probe.statistics.correlation import Correlation
 from llm4seg_probe.statistics.verdicts import Verdict
 
 BELOW_MARGIN = "below the margin that was said to matter"
@@ -27,6 +28,37 @@ def sentence(assessment: Assessment, verdict: Verdict, p_adjusted: float) -> str
     if verdict == "inconclusive":
         return f"Inconclusive: {measured}. {_outlook(row)}"
     return f"{_decided(assessment, verdict)}: {measured}."
+
+
+def association_sentence(
+    row: dict[str, Any], names: tuple[str, str], found: Correlation, margin: float, alpha: float
+) -> str:
+    """The same for a correlation within arms; ``row`` holds its numbers by column of claims.csv."""
+    x, y = names
+    measured = (
+        f"r = {found.r:+.2f} within {found.groups} arms, over {found.n} runs "
+        f"({100 * (1 - alpha):g} % interval {row['ci_low']:+.2f} to {row['ci_high']:+.2f}), "
+        f"p = {row['p_adjusted']:.2g}"
+    )
+    across = (
+        ""
+        if found.across != found.across
+        else f" Across the {found.groups} arm means, which decide nothing, r = {found.across:+.2f}."
+    )
+    if row["verdict"] == "equivalent":
+        weak = f"{x} and {y} correlate by less than {margin:g} (p = {row['p_equivalence']:.2g})"
+        return f"Equivalent: {weak}: {measured}.{across}"
+    if row["verdict"] == "inconclusive":
+        could = f"a correlation of {row['smallest_detectable']:.2f} (80 % power)"
+        needed = f"{row['seeds_needed']:.0f} seeds of each arm"
+        return (
+            f"Inconclusive: {measured}. These runs could have shown {could}; the margin of "
+            f"{margin:g} would take {needed}.{across}"
+        )
+    direction = "higher" if found.r > 0 else "lower"
+    small = f", but {BELOW_MARGIN}" if abs(found.r) < margin else ""
+    effect = f"runs with a higher {x} than others of their arm have a {direction} {y}"
+    return f"{row['verdict'].capitalize()}{small}: {effect}: {measured}.{across}"
 
 
 def _decided(assessment: Assessment, verdict: Verdict) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
 
-from llm4seg_probe import tables
 from llm4seg_probe.reporting import labels
+from llm4seg_probe.reporting.arrays import MapArrays
 from llm4seg_probe.reporting.results import Results
+from llm4seg_probe.reporting.style import in_order
+from llm4seg_probe.reporting.summaries import by_seed
 from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge
 from llm4seg_probe.study.paper import Statement
 
@@ -17,7 +21,6 @@ _WHERE: dict[str, dict[str, str]] = {
     "rank": {"part": "all", "null": ""},
     "maps": {"reduction": "mean_abs", "threshold": "otsu", "null": ""},
 }
-_SCHEMAS = {"scores": tables.SCORES, "rank": tables.RANK, "maps": tables.MAPS}
 _AGREES = {
     ("higher", "supported"): "seen here too",
     ("higher", "contradicted"): "the other way round here",
@@ -36,7 +39,8 @@ def agreement(results: Results, statements: Sequence[Statement]) -> pd.DataFrame
     Each statement is judged by itself.
     """
     claims = [_claim(place, statement) for place, statement in enumerate(statements)]
-    _, judged = judge(claims, _tables(results), bootstrap=0)
+    written = {name.removesuffix(".csv"): table for name, table in results.written.items()}
+    _, judged = judge(claims, written, bootstrap=0)
     rows = []
     for statement, (_, row) in zip(statements, judged.iterrows(), strict=True):
         decided = str(row["verdict"])
@@ -75,6 +79,66 @@ def told(found: pd.DataFrame, results: Results) -> str:
     return "\n".join(lines)
 
 
+def levels(rows: pd.DataFrame, theirs: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
+    """Our mean by arm beside the paper's number: ``arm``, then for each value here, SD and paper.
+
+    rows: of ``rank.csv`` or ``maps.csv`` at one site, measured; theirs: ``arm`` and the values.
+    The standard deviation is that over seeds.
+    """
+    arms = in_order([*rows["arm"], *theirs["arm"]])
+    found: dict[str, object] = {"arm": arms}
+    paper = theirs.set_index("arm")
+    for value in values:
+        means = by_seed(rows, value)
+        found[value] = means.mean().reindex(arms).to_numpy()
+        found[f"{value}, SD"] = means.std().reindex(arms).to_numpy()
+        found[f"{value}, paper"] = paper[value].reindex(arms).to_numpy()
+    return pd.DataFrame(found)
+
+
+def likeness(arrays: MapArrays) -> pd.DataFrame:
+    """How alike activation maps are, by arm: ``before_after`` and ``between_seeds``.
+
+    Pearson's correlation over the places of a map, the mean over images: of the map after the
+    layer with that before it (mean over seeds), and of the maps after it of two seeds (mean over
+    pairs). NaN where there is no such pair.
+    """
+    rows = []
+    for arm in in_order(arrays.map_arm):
+        seeds = sorted(set(arrays.map_seed[arrays.map_arm == arm].tolist()))
+        maps = {
+            (seed, site): arrays.maps[place]
+            for seed in seeds
+            for site in ("before", "after")
+            if (place := arrays.map_place(arm, seed, site)) is not None
+        }
+        steps = [
+            (maps[seed, "before"], maps[seed, "after"])
+            for seed in seeds
+            if (seed, "before") in maps and (seed, "after") in maps
+        ]
+        after = [maps[seed, "after"] for seed in seeds if (seed, "after") in maps]
+        rows.append(
+            {
+                "arm": arm,
+                "before_after": _correlation(steps),
+                "between_seeds": _correlation(list(combinations(after, 2))),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _correlation(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Mean correlation of pairs of (I, h, w), image by image; constant maps are left out."""
+    found = [
+        float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+        for first, second in pairs
+        for one, other in zip(first, second, strict=True)
+        if one.std() > 0 and other.std() > 0
+    ]
+    return float(np.mean(found)) if found else float("nan")
+
+
 def _claim(place: int, statement: Statement) -> Claim:
     return Claim(
         id=f"{place}",
@@ -86,12 +150,3 @@ def _claim(place: int, statement: Statement) -> Claim:
         comparisons=(ClaimedPair(a=statement.a, b=statement.b),),
         margin=statement.margin,
     )
-
-
-def _tables(results: Results) -> dict[str, pd.DataFrame]:
-    """The tables as they lie on disk: claims find by ``runs.csv`` what deviates in a run."""
-    found = {"runs": results.tables["runs.csv"]}
-    for name, schema in _SCHEMAS.items():
-        if results.has(schema.name):
-            found[name] = tables.read_table(results.folder / schema.name, schema)
-    return found

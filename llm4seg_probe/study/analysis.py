@@ -11,7 +11,7 @@ from pydantic import Field
 
 from llm4seg_probe.config import Section, read_yaml, validated
 from llm4seg_probe.errors import ConfigError, unknown
-from llm4seg_probe.statistics.claims import Claim
+from llm4seg_probe.statistics.claims import AnyClaim
 from llm4seg_probe.sweeps.sweep import Sweep
 
 _LISTS = ("further", "claims")
@@ -49,7 +49,7 @@ class Analysis(Sweep):
     probes: Probes = Probes()
     further_probes: FurtherProbes = FurtherProbes()
     comparison: Comparison = Comparison()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[AnyClaim, ...] = ()
 
 
 def load_analysis(path: Path, overrides: tuple[str, ...] = ()) -> Analysis:

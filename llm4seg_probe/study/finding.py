@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from llm4seg_probe import tables
 from llm4seg_probe.config import read_yaml, validated
-from llm4seg_probe.errors import UserError
+from llm4seg_probe.errors import TableError, UserError
+from llm4seg_probe.reporting.arrays import MapArrays
 from llm4seg_probe.reporting.results import ReportContext, Results, read_results
 from llm4seg_probe.reporting.summaries import told_apart
 from llm4seg_probe.study.analysis import load_analysis, shipped
@@ -21,6 +23,8 @@ REPORTS = "reports"
 MADE_HERE = Path("notebooks") / "runs"
 """Where small runs are kept that nobody asked for by name, below the folder of reports."""
 _DESCRIPTION = "analysis.yaml"
+_OF_MAPS = ("map_run", "map_arm", "map_seed", "map_site", "maps")
+_OF_PREDICTIONS = ("prediction_run", "prediction_arm", "prediction_seed", "prediction_bits")
 _SIZES = ("quick", "small", "paper")
 
 
@@ -49,6 +53,35 @@ class Found:
             f"Others here that would have done: {others}." if others else "",
         ]
         return "\n\n".join(sentence for sentence in sentences if sentence)
+
+    def plain(self, name: str) -> pd.DataFrame:
+        """Rows of a table for the arms as they are, on the analysis' own data set.
+
+        Raises TableError for a table that is not there.
+        """
+        own = self.results.of_dataset(self.results.context.dataset.name)
+        if name not in own.tables:
+            raise TableError(f"{self.results.folder}: there is no {name}, or nothing in it")
+        table = own.tables[name]
+        return table[~table["arm"].str.contains("[", regex=False)]
+
+    def plain_arrays(self) -> MapArrays:
+        """The arrays behind the galleries, of the arms as they are.
+
+        Raises TableError where there are none.
+        """
+        arrays = self.results.of_dataset(self.results.context.dataset.name).arrays
+        if arrays is None:
+            raise TableError(f"{self.results.folder}: there is no maps.npz, or no map in it")
+        kept = {_OF_MAPS: arrays.map_arm, _OF_PREDICTIONS: arrays.prediction_arm}
+        return replace(
+            arrays,
+            **{
+                name: getattr(arrays, name)[np.char.find(arms, "[") < 0]
+                for names, arms in kept.items()
+                for name in names
+            },
+        )
 
 
 def results_for(

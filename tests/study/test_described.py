@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from llm4seg_probe import storage
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge
-from llm4seg_probe.statistics.conditions import by_condition
+from llm4seg_probe.statistics.conditions import by_condition, parse
 from llm4seg_probe.study.analysis import analyses_folder, load_analysis
 from llm4seg_probe.study.described import described
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
@@ -88,19 +89,27 @@ def test_an_arm_alone_means_the_runs_that_do_not_deviate(runs: list[PlannedRun])
     ]  # fmt: skip
 
 
-def test_shipped_analyses_extend_one_scale_and_a_united_one_holds_the_claims_of_all() -> None:
-    whole = load_analysis(analyses_folder() / "answer.yaml")
-    members = [
-        load_analysis(path)
-        for path in sorted(analyses_folder().glob("*.yaml"))
-        if path.stem not in ("answer", "demo")
-    ]
-    assert all(member.base_config() == whole.base_config() for member in members)
+def test_a_united_analysis_holds_the_runs_and_claims_of_its_members() -> None:
+    path = analyses_folder() / "answer.yaml"
+    whole = load_analysis(path)
+    names = OmegaConf.load(path)["unites"]
+    members = [load_analysis(path.parent / name) for name in names]
+    assert [claim for member in members for claim in member.claims] == list(whole.claims)
     united = {config.model_dump_json() for config in whole.configs()}
     for member in members:
-        ids = {claim.id for claim in member.claims}
-        if ids <= {claim.id for claim in whole.claims}:
-            assert {config.model_dump_json() for config in member.configs()} <= united
+        assert member.base_config() == whole.base_config()
+        assert {config.model_dump_json() for config in member.configs()} <= united
+
+
+@pytest.mark.parametrize("path", sorted(analyses_folder().glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_analysis_has_its_sizes_and_its_claims_name_conditions(path: Path) -> None:
+    analysis = load_analysis(path)
+    assert set(analysis.sizes) >= {"quick", "small"}
+    arms = {config.arm for config in analysis.configs()}
+    for claim in analysis.claims:
+        if isinstance(claim, Claim):
+            pairs = [parse(text) for pair in claim.comparisons for text in (pair.a, pair.b)]
+            assert {term.arm for condition in pairs for _, term in condition.terms} <= arms
 
 
 def test_what_does_not_share_a_base_is_not_united(tmp_path: Path) -> None:

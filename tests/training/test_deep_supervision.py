@@ -75,7 +75,7 @@ def step_of(config: Config, network: nn.Module) -> tuple[SegmentationTask, tuple
 def test_a_step_reaches_the_coarse_heads_and_logs_the_full_logits(supervised: Config) -> None:
     network = build_network(supervised)
     task, batch = step_of(supervised, network)
-    loss = task._step(batch, "train")
+    loss = task._step(batch, "train", own=4)
     loss.backward()
     heads = [m for name, m in network.named_parameters() if name.startswith("deep_supervision_")]
     assert len(heads) > 4
@@ -127,15 +127,15 @@ MASKS = torch.zeros(2, 1, 8, 8)
         ((MASKS, {"aux": MASKS}), True, "returns a tuple in training"),
         ((), True, "returns a tuple in training"),
         ((MASKS, MASKS), False, "returns a tuple in evaluation"),
-        (MASKS[..., :4, :4], True, r"returns logits \(2, 1, 4, 4\) for masks \(2, 1, 8, 8\)"),
-        ([MASKS[:, :0], MASKS], True, r"returns logits \(2, 0, 8, 8\) for masks"),
+        (MASKS[..., :4, :4], True, r"returns logits \(2, 1, 4, 4\) where \(2, 1, 8, 8\)"),
+        ([MASKS[:, :0], MASKS], True, r"returns logits \(2, 0, 8, 8\) where"),
     ],
 )
 def test_outputs_that_are_no_logits_are_refused(
     produced: object, supervised: bool, message: str
 ) -> None:
     with pytest.raises(TrainingError, match=message):
-        scales_of(produced, MASKS, supervised=supervised)
+        scales_of(produced, tuple(MASKS.shape), supervised=supervised)
 
 
 @pytest.mark.parametrize(

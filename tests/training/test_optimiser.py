@@ -1,8 +1,12 @@
+import math
+
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn import Parameter
 
 from llm4seg_probe.config import OptimiserConfig
+from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.training.optimiser import optimiser, schedule
 
 
@@ -25,8 +29,8 @@ def test_a_part_without_trainable_parameters_has_no_group() -> None:
     assert len(optimiser(OptimiserConfig(name="sgd"), parts(layer=0)).param_groups) == 2
 
 
-def rates(name: str, steps: int) -> list[float]:
-    config = OptimiserConfig(name="sgd", lr=0.01, schedule=name)
+def rates(name: str, steps: int, **options: float) -> list[float]:
+    config = OptimiserConfig(name="sgd", lr=0.01, schedule=name, **options)
     chosen = optimiser(config, parts())
     plan = schedule(config, chosen, steps)
     seen = []
@@ -49,3 +53,72 @@ def test_one_cycle_peaks_at_the_configured_rate_and_constant_stays() -> None:
     assert max(rates("one-cycle", 100)) == pytest.approx(0.01)
     assert rates("one-cycle", 100)[-1] < 1e-6
     assert set(rates("constant", 5)) == {0.01}
+
+
+def test_cosine_and_another_power_in_closed_form() -> None:
+    half = [0.005 * (1 + math.cos(math.pi * step / 8)) for step in range(8)]
+    assert rates("cosine", 8) == pytest.approx(half)
+    linear = [0.01 * (1 - max(step - 1, 0) / 5) for step in range(5)]
+    assert rates("polynomial", 5, power=1.0) == pytest.approx(linear)
+
+
+@pytest.mark.parametrize("name", ["cosine", "polynomial", "constant"])
+def test_a_warm_up_rises_linearly_and_leaves_the_rest_to_the_schedule(name: str) -> None:
+    found = rates(name, 10, warmup_steps=4)
+    assert found[:4] == pytest.approx([0.002, 0.004, 0.006, 0.008])
+    assert found[4:] == pytest.approx(rates(name, 6))
+
+
+def first_steps(name: str, **options: object) -> tuple[list[float], list[float]]:
+    """A parameter's way under gradients of 1, and then of -2, from 1, by ours and by torch's."""
+    ways = []
+    for ours in (True, False):
+        weight = Parameter(torch.ones(()))
+        if ours:
+            config = OptimiserConfig(name=name, lr=0.1, weight_decay=0.5, **options)
+            chosen = optimiser(config, {"cnn": [weight], "adapters": [], "layer": []})
+        else:
+            kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+            chosen = kinds[name]([weight], lr=0.1, weight_decay=0.5, **options)
+        way = []
+        for gradient in (1.0, -2.0):
+            weight.grad = torch.tensor(gradient)
+            chosen.step()
+            way.append(weight.item())
+        ways.append(way)
+    return ways[0], ways[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("adamw", {}), ("adam", {}), ("sgd", {"momentum": 0.9, "nesterov": True})],
+)
+def test_each_optimiser_is_torch_s(name: str, options: dict) -> None:
+    ours, theirs = first_steps(name, **options)
+    assert ours == theirs
+
+
+def test_weight_decay_and_nesterov_by_hand() -> None:
+    # adamw shrinks by lr * decay apart from a step of lr; adam's first step is lr whatever it is.
+    assert first_steps("adamw")[0][0] == pytest.approx(1 - 0.05 - 0.1)
+    assert first_steps("adam")[0][0] == pytest.approx(0.9)
+    # gradient with decay 1.5; Nesterov adds momentum times it once more: 1 - 0.1 * 1.9 * 1.5
+    assert first_steps("sgd", momentum=0.9, nesterov=True)[0][0] == pytest.approx(0.715)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nesterov": True}, "nesterov is true, but name is 'adamw'"),
+        ({"name": "sgd", "momentum": 0, "nesterov": True}, "momentum 0: it is for sgd with"),
+        ({"warmup_steps": 5}, "schedule one-cycle has a rise of its own"),
+    ],
+)
+def test_what_does_not_go_together_is_said(options: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        OptimiserConfig(**options)
+
+
+def test_a_warm_up_longer_than_the_training_is_refused() -> None:
+    with pytest.raises(ConfigError, match="warmup_steps is 6, but the whole training has 6 steps"):
+        rates("constant", 6, warmup_steps=6)

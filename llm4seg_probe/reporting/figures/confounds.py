@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
 from llm4seg_probe.reporting.figures.rows import arm_axis, tall_figure
@@ -21,10 +23,14 @@ from llm4seg_probe.reporting.style import (
 )
 
 _MOST, _LEAST = 0.95, 0.35
+_HATCHES = {"encoder": "", "adapters": "xx", "layer": "\\\\", "decoder": "//"}
+"""Parts in the order in which an image passes them, and how they are told apart."""
 
 
-def grids(values: Mapping[str, np.ndarray], token: int, *, label: str, signed: bool) -> Figure:
-    """Draw one number per token, (H, W) each, in panels of one scale; a ring marks ``token``.
+def grids(
+    values: Mapping[str, np.ndarray], *, label: str, signed: bool, token: int | None = None
+) -> Figure:
+    """Draw grids of numbers, (H, W) each, in panels of one scale; a ring marks ``token``.
 
     signed: on a scale from −1 to 1; otherwise from zero to the largest number.
     """
@@ -36,8 +42,9 @@ def grids(values: Mapping[str, np.ndarray], token: int, *, label: str, signed: b
         panels = drawing.subplots(1, len(values), squeeze=False)[0]
         for axes, (name, grid) in zip(panels, values.items(), strict=True):
             image = axes.imshow(grid, cmap=colours, vmin=low, vmax=high, interpolation="none")
-            row, column = divmod(token, grid.shape[1])
-            axes.plot(column, row, "o", mfc="none", mec="#35D0E0", ms=6)
+            if token is not None:
+                row, column = divmod(token, grid.shape[1])
+                axes.plot(column, row, "o", mfc="none", mec="#35D0E0", ms=6)
             axes.set_title(name, loc="left")
             axes.set_xticks([])
             axes.set_yticks([])
@@ -69,31 +76,28 @@ def intensities(values: Mapping[str, np.ndarray], *, label: str) -> Figure:
 def parts(costs: pd.DataFrame) -> Figure:
     """Draw ``arm, part, trainable, frozen`` (parameters): a bar per arm, frozen parts pale."""
     arms = in_order(costs["arm"])
-    names: Sequence[str] = list(dict.fromkeys(costs["part"]))
+    names = [*_HATCHES, *(part for part in costs["part"].unique() if part not in _HATCHES)]
+    rows = {(row["arm"], row["part"]): row for row in costs.to_dict("records")}
     with paper_style():
         drawing = tall_figure(len(arms), row_height=0.7, extra=2.0)
         axes = drawing.add_subplot()
         arm_axis(axes, [arm_style(arm).label for arm in arms])
-        left = dict.fromkeys(arms, 0.0)
-        for place, part in enumerate(names):
-            hatch = ("", "///", "...", "xxx", "\\\\\\", "++")[place % 6]
-            for row in costs[costs["part"] == part].to_dict("records"):
-                arm, colour = row["arm"], arm_style(row["arm"]).colour
+        for place, arm in enumerate(arms):
+            left = 0.0
+            for part in (name for name in names if (arm, name) in rows):
                 for kind, alpha in (("trainable", _MOST), ("frozen", _LEAST)):
-                    axes.barh(
-                        arms.index(arm),
-                        row[kind],
-                        left=left[arm],
-                        height=0.6,
-                        color=colour,
-                        alpha=alpha,
-                        hatch=hatch,
-                        edgecolor=INK,
-                        linewidth=0.3,
-                    )
-                    left[arm] += row[kind]
-            axes.barh(0, 0, color="none", hatch=hatch, edgecolor=INK, linewidth=0.3, label=part)
+                    length = float(rows[arm, part][kind])
+                    look = {"facecolor": arm_style(arm).colour, "alpha": alpha, **_edged(part)}
+                    axes.barh(place, length, left=left, height=0.6, **look)
+                    left += length
+        shown = [name for name in names if name in set(costs["part"])]
+        handles = [Patch(facecolor="none", label=name, **_edged(name)) for name in shown]
+        axes.margins(x=0.03)
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.set_xlabel("Parameters (pale: frozen)")
-        drawing.legend(loc="outside lower left", ncols=4, handlelength=1.6)
+        drawing.legend(handles=handles, loc="outside lower left", ncols=4, handlelength=1.6)
     return drawing
+
+
+def _edged(part: str) -> dict[str, Any]:
+    return {"hatch": _HATCHES.get(part, ".."), "edgecolor": INK, "linewidth": 0.3}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.results import MapArrays
+from llm4seg_probe.reporting.arrays import MapArrays
 from llm4seg_probe.reporting.style import CENTIMETRE, PAGE, arm_style, in_order, paper_style
 from llm4seg_probe.reporting.summaries import spread_out
 
@@ -21,15 +21,22 @@ _LABELS, _HEAD, _GAP, _BLOCK_GAP = (size * CENTIMETRE for size in (2.4, 0.45, 0.
 
 
 def figure(
-    arrays: MapArrays, seed: int, images: Sequence[int] | None = None, *, width: float = PAGE
+    arrays: MapArrays,
+    seed: int,
+    images: Sequence[int] | None = None,
+    *,
+    arms: Sequence[str] | None = None,
+    width: float = PAGE,
 ) -> Figure:
     """Draw ``maps.npz``: arms as rows, for each image a column before and a column after.
 
-    images: their places in the arrays; four evenly spaced ones unless given. The first row is
-    the image alone and with the outline. Each map is scaled to its own range, as in the table.
+    images: their places in the arrays; four evenly spaced ones unless given. arms: all that have
+    this seed unless given. The first row is the image alone and with the outline. Each map is
+    scaled to its own range, as in the table.
     """
     chosen = spread_out(len(arrays.image_names), 4) if images is None else list(images)
-    arms = in_order(arrays.map_arm[arrays.map_seed == seed])
+    there = in_order(arrays.map_arm[arrays.map_seed == seed])
+    arms = there if arms is None else [arm for arm in there if arm in arms]
     blocks = len(chosen)
     cell = (width - _LABELS - blocks * _GAP - (blocks - 1) * _BLOCK_GAP) / (2 * blocks)
     height = 2 * _HEAD + cell + len(arms) * (cell + _GAP)
@@ -59,7 +66,15 @@ def figure(
 
 
 def _draw_image(axes: Axes, arrays: MapArrays, image: int, *, outline: bool) -> None:
-    axes.imshow(arrays.images[image], cmap="gray", vmin=0, vmax=255, interpolation="none")
+    axes.imshow(
+        arrays.images[image],
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="none",
+        extent=_extent(arrays.masks[image]),
+        aspect="equal",
+    )
     if outline:
         _draw_outline(axes, arrays.masks[image])
     else:
@@ -75,17 +90,22 @@ def _draw_image(axes: Axes, arrays: MapArrays, image: int, *, outline: bool) -> 
 def _draw_map(axes: Axes, arrays: MapArrays, place: int | None, image: int) -> None:
     if place is None:
         return
-    height, width = arrays.masks[image].shape
     axes.imshow(
         arrays.maps[place, image],
         cmap=COLOURS,
         vmin=0,
         vmax=1,
         interpolation="bilinear",
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        aspect="auto",
+        extent=_extent(arrays.masks[image]),
+        aspect="equal",
     )
     _draw_outline(axes, arrays.masks[image])
+
+
+def _extent(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Edges of a mask's pixels: left, right, bottom, top."""
+    height, width = mask.shape
+    return (-0.5, width - 0.5, height - 0.5, -0.5)
 
 
 def _draw_outline(axes: Axes, mask: np.ndarray) -> None:

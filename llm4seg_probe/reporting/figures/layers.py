@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.style import COLUMN, INK, PAPER, arm_style, paper_style
+from llm4seg_probe.reporting.style import COLUMN, PAPER, arm_style, paper_style
 from llm4seg_probe.reporting.summaries import by_seed, on_test_split
 
 _FLAT: tuple[tuple[str, tuple[int, tuple[float, ...]]], ...] = (
@@ -29,11 +30,11 @@ def by_layer(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     plain = plain[plain["deviation"].str.fullmatch(r"(layer=\d+)?")]
     chosen = on_test_split(scores)
     chosen = chosen[chosen["run"].isin(plain["run"])]
-    means = by_seed(chosen.assign(arm=chosen["run"], seed=0), "iou").loc[0]
+    means = by_seed(chosen.assign(arm=chosen["run"], seed=0), "iou").iloc[0]
     found = plain[plain["run"].isin(means.index)][["run", "arm", "layer", "seed"]]
     found = found.assign(
         layer=pd.to_numeric(found["layer"], errors="coerce").astype("Int64"),
-        iou=found["run"].map(means),
+        iou=found["run"].map(means.to_dict()),
     )
     found.loc[~found["arm"].isin(_CURVES), "layer"] = pd.NA
     return found[["arm", "layer", "seed", "iou"]].sort_values(["arm", "layer", "seed"])
@@ -53,8 +54,14 @@ def figure(ours: pd.DataFrame, theirs: pd.DataFrame) -> Figure:
         _panel(upper, ours, "Here")
         _panel(lower, theirs, "Paper (LLaMA-3.2-1B, one run each)")
         lower.set_xlabel("Layer of the language model, from 1")
-        handles, names = upper.get_legend_handles_labels()
-        drawing.legend(handles, names, loc="outside lower left", ncols=2, handlelength=2.4)
+        entries = {
+            name: handle
+            for axes in (lower, upper)
+            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        drawing.legend(
+            entries.values(), entries, loc="outside lower left", ncols=2, handlelength=2.4
+        )
     return drawing
 
 
@@ -88,4 +95,4 @@ def _panel(axes: Axes, table: pd.DataFrame, title: str) -> None:
             linewidth=0.4,
             zorder=4,
         )
-    axes.tick_params(axis="x", color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

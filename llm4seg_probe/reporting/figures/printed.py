@@ -66,7 +66,8 @@ def _ours(axes: Axes, maps: pd.DataFrame, arms: Sequence[str]) -> None:
         means = by_seed(rows, "iou")
         for place, arm in enumerate(arms):
             if arm in means:
-                _bar(axes, place, site, arm, float(means[arm].mean()))
+                mean, furthest = float(means[arm].mean()), float(means[arm].max())
+                _bar(axes, place, site, arm, mean, beyond=max(mean, furthest))
                 axes.scatter(
                     means[arm],
                     [place + offset] * len(means),
@@ -82,16 +83,17 @@ def _paper(axes: Axes, theirs: pd.DataFrame, arms: Sequence[str]) -> None:
     arm_axis(axes, [""] * len(arms))
     for row in theirs.to_dict("records"):
         for site in _BARS:
-            _bar(axes, arms.index(row["arm"]), site, row["arm"], row[site])
+            place = arms.index(row["arm"])
+            _bar(axes, place, site, row["arm"], row[site], beyond=row[site])
 
 
-def _bar(axes: Axes, place: int, site: str, arm: str, value: float) -> None:
+def _bar(axes: Axes, place: int, site: str, arm: str, value: float, *, beyond: float) -> None:
     offset, opacity = _BARS[site]
     colour = arm_style(arm).colour
     axes.barh(place + offset, value, height=0.36, color=colour, alpha=opacity, zorder=2)
     axes.annotate(
         labels.number(value, 3),
-        (value, place + offset),
+        (beyond, place + offset),
         xytext=(3, 0),
         textcoords="offset points",
         va="center",

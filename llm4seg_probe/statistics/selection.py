@@ -1,0 +1,114 @@
+"""How much choosing the best epoch flatters, on the images that chose it.
+
+Of each run (validation best − validation last) − (test best − test last): what the choice gains
+where it was made, beyond what it gains elsewhere. Two arms that are reported in the same way are
+both flattered, so that only the difference in optimism can explain a gain between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from llm4seg_probe import tables
+from llm4seg_probe.statistics import estimates
+from llm4seg_probe.statistics.conditions import Term
+from llm4seg_probe.statistics.estimates import Estimate
+from llm4seg_probe.statistics.resolving import NotThere, run_means, with_runs
+from llm4seg_probe.statistics.selecting import as_text
+
+PUBLISHED_GAINS = {"LLaMA, 15th layer": 0.0081, "DeepSeek, 28th layer": 0.0045}
+"""Gain in IoU over the plain CNN, read off the paper's layer figure (±0.0002); one run each."""
+
+CORNERS = {("val", "best"): 1, ("val", "last"): -1, ("test", "best"): -1, ("test", "last"): 1}
+
+
+def selection(
+    scores: pd.DataFrame,
+    runs: pd.DataFrame | None = None,
+    *,
+    score: str = "iou",
+    baseline: str = "cnn",
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """``selection.csv``: the optimism of each arm, and of each against the baseline.
+
+    scores: a ``scores.csv`` with both splits and both checkpoints of each run; runs: its
+    ``runs.csv``; runs that deviate from their arm are left out. One row per data set and arm
+    (``against`` empty), and one per arm other than the baseline (``against`` the baseline):
+    ``optimism`` with its t interval and p over seeds, unadjusted, and a ``sentence`` that says
+    what share of the published gains it is.
+    """
+    joined = with_runs(scores, runs)
+    rows = []
+    for dataset in as_text(joined["dataset"]).drop_duplicates():
+        by_arm = dict(_by_arm(joined, score, dataset))
+        base = by_arm.get(baseline)
+        for arm, values in by_arm.items():
+            rows.append(_row(dataset, arm, "", values, score, alpha))
+        for arm, values in by_arm.items():
+            if base is not None and arm != baseline:
+                paired = (values - base).dropna()
+                if len(paired):
+                    rows.append(_row(dataset, arm, baseline, paired, score, alpha))
+    frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(tables.SELECTION.columns))
+    return tables.conform(frame, tables.SELECTION)
+
+
+def _by_arm(
+    table: pd.DataFrame, score: str, dataset: str
+) -> Iterator[tuple[str, pd.Series[float]]]:
+    """Each arm with the optimism of its runs, by seed."""
+    for arm in as_text(table["arm"]).drop_duplicates():
+        total: pd.Series[float] | None = None
+        try:
+            for (split, checkpoint), weight in CORNERS.items():
+                filters = (("dataset", dataset), ("split", split), ("checkpoint", checkpoint))
+                part = weight * run_means(table, score, Term(arm, filters), {}, ("class",))
+                total = part if total is None else total + part
+        except NotThere:
+            continue
+        assert total is not None
+        yield arm, total.dropna()
+
+
+def _row(
+    dataset: str, arm: str, against: str, values: pd.Series[float], score: str, alpha: float
+) -> dict[str, object]:
+    numbers = values.to_numpy("float64")
+    found = estimates.paired(numbers, np.zeros(len(numbers)))
+    low, high = found.interval(1 - alpha)
+    return {
+        "dataset": dataset,
+        "score": score,
+        "arm": arm,
+        "against": against,
+        "n_seeds": found.n,
+        "optimism": found.difference,
+        "ci_low": low,
+        "ci_high": high,
+        "p": found.p,
+        "sentence": _sentence(arm, against, score, found, alpha),
+    }
+
+
+def _sentence(arm: str, against: str, score: str, found: Estimate, alpha: float) -> str:
+    low, high = found.interval(1 - alpha)
+    level = f"{100 * (1 - alpha):g} % interval {low:+.3g} to {high:+.3g}, " if low == low else ""
+    seeds = "one seed" if found.n == 1 else f"{found.n} seeds"
+    size = f"{found.difference:+.3g} ({level}{seeds})"
+    start = (
+        f"Choosing the epoch flatters {arm} more than {against} by {size} in {score}"
+        if against
+        else f"The chosen epoch of {arm} looks better by {size} in {score} on the images that "
+        "chose it than on others"
+    )
+    if score != "iou":
+        return f"{start}."
+    shares = " and ".join(
+        f"{100 * found.difference / gain:.0f} % of the published {100 * gain:+.2f} points ({name})"
+        for name, gain in PUBLISHED_GAINS.items()
+    )
+    return f"{start}: {shares}."
