@@ -7,9 +7,9 @@ A run folder's ``config.yaml`` writes every field out, defaults included. Fields
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.presets import preset_path
@@ -52,6 +52,13 @@ class Transform(Section):
         "both", description="'image' for changes of intensity; masks are moved with the image"
     )
     options: dict[str, Any] = Field({}, description="its arguments but for the keys")
+
+
+Augmentations = Annotated[
+    Annotated[AugmentationName, Tag("[name]")] | Annotated[tuple[Transform, ...], Tag("[list]")],
+    Discriminator(lambda value: "[name]" if isinstance(value, str) else "[list]"),
+]
+"""A name, or a list; told apart first, so that an error is about the one that was meant."""
 
 
 class DataConfig(Section):
@@ -106,11 +113,11 @@ class DataConfig(Section):
     )
     normalisation: Literal["modality", "imagenet", "reference"] = Field(
         "modality",
-        description="'modality': CT by ct_window, MR by its mean and SD, 8-bit images by their "
-        "mean and SD; 'imagenet': its channel statistics; 'reference': those, then "
+        description="'modality': CT by ct_window, each channel of MR by its mean and SD, 8-bit "
+        "images by theirs; 'imagenet': its channel statistics; 'reference': those, then "
         "divided by 255 once more, with channels in BGR order, as the published code does",
     )
-    augmentation: AugmentationName | tuple[Transform, ...] = Field(
+    augmentation: Augmentations = Field(
         "reference",
         description="'reference': random quarter turns and flips; 'mild': flips left-right, small "
         "turns, shifts and scalings, and intensity changes; 'nnunet-like': larger ones, with noise "
@@ -132,6 +139,15 @@ class DataConfig(Section):
             )
         if self.ct_window[0] >= self.ct_window[1]:
             raise ValueError(f"ct_window is {list(self.ct_window)}: give the lower number first")
+        return self
+
+    @model_validator(mode="after")
+    def _statistics_of_channels(self) -> Self:
+        if self.normalisation != "modality" and self.channels not in (1, 3):
+            raise ValueError(
+                f"channels is {self.channels}, but normalisation '{self.normalisation}' has "
+                "statistics of 1 and 3 only: set normalisation to 'modality'"
+            )
         return self
 
 

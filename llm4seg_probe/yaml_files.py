@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -68,9 +68,11 @@ def to_yaml(config: BaseModel) -> str:
 
 
 def _sentence(problem: Any, model: type[BaseModel]) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+    # Parts in brackets say which of several types was tried.
+    parts = tuple(part for part in problem["loc"] if "[" not in str(part))
+    place = ".".join(map(str, parts))
     if problem["type"] == "extra_forbidden":
-        parent = _model_at(model, problem["loc"][:-1])
+        parent = _model_at(model, parts[:-1])
         valid = list(parent.model_fields) if parent else []
         return f"{place}: {unknown('field', str(problem['loc'][-1]), valid)}"
     if problem["type"] == "literal_error":
@@ -86,9 +88,17 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
 
 def _model_at(model: type[BaseModel], place: tuple[Any, ...]) -> type[BaseModel] | None:
     for part in place:
+        if isinstance(part, int):
+            continue  # an entry of a list of models, which is found below
         field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = _models_in(field.annotation) if field else []
+        if not inner:
             return None
-        model = inner
+        model = inner[0]
     return model
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

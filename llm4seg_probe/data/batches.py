@@ -149,7 +149,7 @@ class _Reader:
 
     def __call__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self._samples[index]
-        raw = self._collection.read(sample)
+        raw = self._collection.read_to_train(sample)
         try:
             return self._preprocess(raw), self._preprocess.mask(raw)
         except DataError as error:

@@ -100,14 +100,31 @@ def _kinds(images: list[Inspected]) -> Iterator[Finding]:
     if len(axes) > 1:
         what = f"images and volumes are mixed: {_counted(axes)}"
         yield Finding("error", "axes", (), what, "Make two data sets of them")
+    yield from _channels(images)
     for image in images:
-        names = (image.sample.image,)
-        if image.channels not in (1, 3):
-            what = f"the image has {image.channels} channels"
-            yield Finding("error", "channels", names, what, "Networks here take 1 or 3")
         if image.sample.modality == "unknown":
+            names = (image.sample.image,)
             advice = "Write 'modality' (ct, mr or photo) in dataset.json or a column of samples.csv"
             yield Finding("error", "modality", names, "the modality is not stated", advice)
+
+
+def _channels(images: list[Inspected]) -> Iterator[Finding]:
+    """Numbers of channels beside grey and colour: one number for all, or no network takes them."""
+    counts = Counter(image.channels for image in images)
+    if set(counts) <= {1, 3}:
+        return
+    if len(counts) == 1:
+        (number,) = counts
+        what, advice = f"images have {number} channels", f"Train with data.channels={number}"
+        yield Finding("warning", "channels", (), what, advice)
+        return
+    usual = counts.most_common(1)[0][0]
+    for image in images:
+        if image.channels != usual:
+            plural = "s" if image.channels > 1 else ""
+            what = f"the image has {image.channels} channel{plural}, most have {usual}"
+            advice = "A network takes one number: give all images the same channels"
+            yield Finding("error", "channels", (image.sample.image,), what, advice)
 
 
 def _classes(collection: Collection, images: list[Inspected]) -> Iterator[Finding]:

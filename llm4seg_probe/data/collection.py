@@ -120,6 +120,16 @@ class Collection:
             )
         return RawImage(image, mask, sample.spacing or spacing, sample.modality)
 
+    def read_to_train(self, sample: Sample) -> RawImage:
+        """As :meth:`read`, with an error that says how all such files of a set are found."""
+        try:
+            return self.read(sample)
+        except DataError as error:
+            raise DataError(
+                f"{error}. Repair it or take it out; `llm4seg-probe data check` lists all such "
+                "files of a data set"
+            ) from error
+
     def _read_mask(self, sample: Sample) -> np.ndarray:
         if len(sample.mask_files) > 1:
             planes = [formats.read_binary(path, sample.slice) for path in sample.mask_files]

@@ -47,7 +47,10 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Collection:
         row = known.get(stem, {})
         for found, place in zip(masks, mask_folders, strict=True):
             if stem not in found:
-                raise DataError(f"{path}: has no mask in {place}")
+                raise DataError(
+                    f"{path}: has no mask in {place}: add it (of the image's name), or take the "
+                    "image out"
+                )
         samples.append(
             Sample(
                 image=stem,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from PIL import Image
 
 from llm4seg_probe.data import dicom, formats
 from llm4seg_probe.data.collection import Collection, RawImage, Sample
@@ -103,10 +104,24 @@ def _oddities(sample: Sample, raw: RawImage, constant: bool) -> Iterator[Finding
 
 
 def inspect_files(collection: Collection, sample: Sample) -> Iterator[Finding]:
-    """What is odd about the files of a sample that can be read: mask values, places in space."""
+    """What is odd about the files of a sample that can be read: depth, mask values, places."""
+    for path in (sample.image_file, *sample.channel_files):
+        yield from _depth(sample, path)
     for path in sample.mask_files:
         yield from _values(collection, sample, path)
         yield from _places(sample, path)
+
+
+def _depth(sample: Sample, path: Path) -> Iterator[Finding]:
+    """Pictures of 16 bits, whose scale nothing in the file states."""
+    if formats.suffix_of(path) not in formats.PICTURES:
+        return
+    with Image.open(path) as picture:
+        if not picture.mode.startswith("I"):
+            return
+    what = f"{path}: has 16 bits, up to {int(formats.read_pixels(path).max())} of 65535"
+    advice = "It is divided by 257, as the full scale: store fewer bits or other units as NIfTI"
+    yield Finding("warning", "16 bits", (sample.image,), what, advice)
 
 
 def orientation_of(path: Path) -> str:

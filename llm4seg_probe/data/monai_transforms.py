@@ -65,10 +65,12 @@ def listed(transforms: Sequence[Transform], channels: tuple[int, int], size: Seq
         where = f"data.augmentation.{place}"
         if transform.name not in classes:
             raise ConfigError(f"{where}: {unknown('transform', transform.name, classes)}")
-        options = _options(transform, classes[transform.name])
+        chosen = classes[transform.name]
+        options = _options(transform, chosen)
         try:
-            made.append(classes[transform.name](**options))
-            _try(classes[transform.name](**options | {"prob": 1.0}), channels, size)
+            made.append(chosen(**options))
+            always = {"prob": 1.0} if "prob" in inspect.signature(chosen).parameters else {}
+            _try(chosen(**options | always), channels, size)
         except ConfigError as error:
             raise ConfigError(f"{where}: {transform.name} {error}") from error
         except Exception as error:  # of whatever kind: the code is not ours

@@ -187,7 +187,7 @@ def foreground_shares(collection: Collection) -> dict[str, float]:
     """Mean share of foreground of each unit's images; raises DataError for an unreadable one."""
     shares: dict[str, list[float]] = {}
     for sample in progress.track(collection.samples, "Measuring the foreground"):
-        mask = collection.read(sample).mask
+        mask = collection.read_to_train(sample).mask
         shares.setdefault(sample.unit, []).append(float(mask.any(axis=0).mean()))
     return {unit: sum(found) / len(found) for unit, found in shares.items()}
 

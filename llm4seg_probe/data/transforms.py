@@ -78,18 +78,29 @@ def to_channels(pixels: Tensor, channels: int) -> Tensor:
         return pixels.expand(channels, *pixels.shape[1:])
     if found == 3 and channels == 1:
         return torch.einsum("c,c...->...", torch.tensor(LUMINANCE), pixels)[None]
-    raise DataError(f"the image has {found} channels; 1 and 3 can be made {channels}")
+    raise DataError(
+        f"the image has {found} channels, data.channels is {channels}: train with "
+        f"data.channels={found}, or give images of 1 channel or {3 if channels == 1 else channels}"
+    )
 
 
 def by_modality(pixels: Tensor, modality: str, window: Window) -> Tensor:
-    """CT: the window to [-1, 1], clipped. MR and photographs: mean 0, SD 1 over the image.
+    """CT: the window to [-1, 1], clipped. MR: mean 0, SD 1 of each channel. Photographs: of all.
 
-    A constant image becomes zero.
+    The sequences of an MR have scales that are not comparable; colours share one. What is
+    constant becomes zero.
     """
     if modality == "ct":
         low, high = window
         return ((pixels - low) / (high - low) * 2 - 1).clamp(-1, 1)
     _known(modality)
+    if modality == "mr":
+        return torch.stack([_standardised(channel) for channel in pixels])
+    return _standardised(pixels)
+
+
+def _standardised(pixels: Tensor) -> Tensor:
+    """Mean 0 and SD 1 over all pixels; zero where all are the same."""
     centred = pixels - pixels.mean()
     deviation = centred.square().mean().sqrt()
     return centred / deviation if deviation > 0 else torch.zeros_like(pixels)

@@ -16,7 +16,7 @@ from llm4seg_probe.errors import DataError
 from llm4seg_probe.probing.applicable import KINDS, SITE, Options, Subject, applicable
 from llm4seg_probe.probing.donors import Donors
 from llm4seg_probe.probing.interventions import Intervention, intervening
-from llm4seg_probe.probing.overlaps import Overlaps, logits_of, overlaps, own_masks
+from llm4seg_probe.probing.overlaps import Overlaps, logits_of, masks_of, overlaps
 from llm4seg_probe.probing.passes import Run, checked, evaluating, run_columns
 from llm4seg_probe.probing.rows import Rows
 from llm4seg_probe.tables import INTERVENE
@@ -45,9 +45,10 @@ def intervene_table(
     *,
     other_seed: nn.Module | None = None,
 ) -> InterveneResult:
-    """``intervene.csv`` of one run: scores on the images' own grid under every intervention.
+    """``intervene.csv`` of one run: scores under every intervention.
 
-    The rows ``none`` are the network as it is, scored as an evaluation scores it; ``iou_change``
+    The rows ``none`` are the network as it is, scored as an evaluation scores it: on the image's
+    own grid, or, where the network sees patches, on the one patch of each image. ``iou_change``
     and ``dice_change`` are against them, image by image. ``batches``, of ``collection``, are gone
     through twice. ``other_seed`` is the network of a run of the same arm, whose layer is put in
     where layers differ between seeds. What does not apply to the arm is left out, and why is said.
@@ -79,7 +80,7 @@ def intervene_table(
 def _add(
     found: _Found, run: Run, batch: Batch, collection: Collection, todo: list[Intervention]
 ) -> None:
-    masks = own_masks(collection, batch)
+    masks = masks_of(run.config, collection, batch)
     found.any_foreground |= any(bool(mask.any()) for mask in masks)
 
     def scored() -> Overlaps:

@@ -105,7 +105,7 @@ def measure_rank(
     if divided and not any_foreground:
         raise DataError(
             f"no image that run {run.name} was probed on has any foreground: give images with "
-            "masks, or measure the parts 'all' and 'dataset' only"
+            "masks, or (in Python) measure the parts 'all' and 'dataset' only"
         )
     if "dataset" in parts:
         for site, tokens_of_all in merged.items():

@@ -43,7 +43,8 @@ def robustness_table(
     strength 0 is the image itself, and gives the scores of ``evaluate`` to the bit.
     ``parameter`` is that of the strength, in ``unit``; empty at strength 0.
 
-    Raises UserError for an unknown corruption or strength, DataError where there are no images.
+    Raises UserError for an unknown corruption or strength, DataError where there are no images,
+    or none has any foreground.
     """
     for kind in corruptions:
         if kind not in CORRUPTIONS:
@@ -53,6 +54,10 @@ def robustness_table(
             raise UserError(f"strength is {strength}: give whole numbers from 0 to 5")
     if not samples:
         raise DataError(f"there are no images to probe run {run.name} on")
+    if not any(collection.read(sample).mask.any() for sample in samples):
+        raise DataError(
+            f"no image that run {run.name} was scored on has any foreground: give images that have"
+        )
     rows = Rows(ROBUSTNESS)
     steps = [(kind, strength) for kind in corruptions for strength in strengths if strength]
     clean = _scores(run, collection, samples, collection) if 0 in strengths else []

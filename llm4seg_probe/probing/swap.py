@@ -22,7 +22,7 @@ from llm4seg_probe.errors import DataError, SiteError
 from llm4seg_probe.measures.linear_map import LinearMap, MapFit, explained
 from llm4seg_probe.probing.intervene import score_rows
 from llm4seg_probe.probing.interventions import Place, editing, heads_of, place_of
-from llm4seg_probe.probing.overlaps import logits_of, overlaps, own_masks
+from llm4seg_probe.probing.overlaps import logits_of, masks_of, overlaps
 from llm4seg_probe.probing.passes import Run, checked, evaluating, run_columns
 from llm4seg_probe.probing.rows import Rows
 from llm4seg_probe.tables import SWAP
@@ -169,7 +169,7 @@ def swap_table(
     rows = Rows(SWAP)
     any_foreground = False
     for batch in checked(exchange.receiver, batches, [SITE], "Swaps into"):
-        masks = own_masks(collection, batch)
+        masks = masks_of(exchange.receiver.config, collection, batch)
         any_foreground |= any(bool(mask.any()) for mask in masks)
         for row in _swapped(exchange, fitted, batch, masks):
             rows.add(row)

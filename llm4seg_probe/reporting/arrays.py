@@ -72,6 +72,13 @@ class MapArrays:
             prediction_arm=renamed(self.prediction_run, self.prediction_arm),
         )
 
+    def at_base(self, most: int) -> MapArrays:
+        """Without the maps of conditions that deviate, where there are more than so many."""
+        kept = np.array(["[" not in arm for arm in self.map_arm.tolist()], dtype=bool)
+        if len(set(self.map_arm.tolist())) <= most or not kept.any():
+            return self
+        return replace(self, **{name: getattr(self, name)[kept] for name in ("maps", *_MAP_KEYS)})
+
     def map_place(self, arm: str, seed: int, site: str) -> int | None:
         """Which of the maps is this arm's, seed's and site's; None when there is none."""
         return _first((self.map_arm == arm) & (self.map_seed == seed) & (self.map_site == site))

@@ -11,13 +11,15 @@ from matplotlib.figure import Figure
 
 from llm4seg_probe.reporting import labels, listings
 from llm4seg_probe.reporting.context import ClaimContext
-from llm4seg_probe.reporting.figures import activation, claim, densities, gallery
+from llm4seg_probe.reporting.figures import activation, densities, gallery
+from llm4seg_probe.reporting.figures import claim as claim_figure
 from llm4seg_probe.reporting.listings import Listing
 from llm4seg_probe.reporting.results import Results
 from llm4seg_probe.reporting.summaries import compared
+from llm4seg_probe.statistics.claims import ready
 from llm4seg_probe.statistics.conditions import Term, parse
 from llm4seg_probe.statistics.pairing import Paired
-from llm4seg_probe.statistics.resolving import NotThere, resolve, with_runs
+from llm4seg_probe.statistics.resolving import NotThere, resolve
 
 _PAIRED = (
     "Left, each line is one seed, from the condition that the claim speaks for to what it is "
@@ -30,6 +32,8 @@ SHOWS = {
     "non-inferiority": f"{_PAIRED} The claim holds where the 90 % interval lies above the lower "
     "edge of the band.",
     "equivalence": f"{_PAIRED} The claim holds where the 90 % interval lies within the band.",
+    "association": "A dot is one run, its arm's mean taken off both measurements: what makes one "
+    "arm better than another plays no part.",
 }
 """What the figure of a claim shows, by the kind of the claim."""
 
@@ -124,8 +128,8 @@ class ClaimSection:
             yield ClaimFigure(
                 self.anchor,
                 f"{table}.csv",
-                claim.figure(self.pairs, table, self.claim.margin),
-                claim.alt(self.pairs, table),
+                claim_figure.figure(self.pairs, table, self.claim.margin),
+                claim_figure.alt(self.pairs, table),
                 f"{labels.measure(self.claim.score, table).name} of the claim's conditions: a on "
                 "top, b below it.",
             )
@@ -187,14 +191,11 @@ def claim_sections(results: Results) -> list[ClaimSection]:
 
     Raises TableError where a table has changed since the claims were judged.
     """
-    runs = results.written.get("runs.csv")
-    joined = {
-        name: with_runs(table, runs)
-        for name, table in results.written.items()
-        if {"arm", "seed"} <= set(table.columns)
-    }
+    tables = ready(
+        {name.removesuffix(".csv"): table for name, table in results.written.items()}
+    )
     return [
-        ClaimSection(stated, tuple(_pairs(stated, joined)), results)
+        ClaimSection(stated, tuple(_pairs(stated, tables)), results)
         for stated in results.context.claims
     ]
 
@@ -214,7 +215,7 @@ def _terms(*texts: str) -> list[Term]:
 
 
 def _pairs(stated: ClaimContext, tables: Mapping[str, pd.DataFrame]) -> Iterator[Paired]:
-    table = tables.get(f"{stated.table}.csv")
+    table = tables.get(stated.table)
     if table is None:
         return
     for pair in stated.comparisons:

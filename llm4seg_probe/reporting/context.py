@@ -37,8 +37,15 @@ class PairContext(Described):
     b: str
 
 
+class MeasurementContext(Described):
+    """What one axis of an association measures."""
+
+    table: str = "scores"
+    score: str = "iou"
+
+
 class ClaimContext(Described):
-    """A claim as it was stated; one that compares no conditions has no ``comparisons``."""
+    """A claim as it was stated: of ``comparisons``, or an association of ``x`` with ``y``."""
 
     id: str
     statement: str = ""
@@ -48,6 +55,9 @@ class ClaimContext(Described):
     average_over: tuple[str, ...] = ("class",)
     kind: str = "superiority"
     comparisons: tuple[PairContext, ...] = ()
+    x: MeasurementContext | None = None
+    y: MeasurementContext | None = None
+    arms: tuple[str, ...] = ()
     margin: float | None = None
     family: str | None = None
     in_advance: bool = True

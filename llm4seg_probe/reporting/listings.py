@@ -9,9 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.style import arm_style
+from llm4seg_probe.reporting.style import arm_style, condition_style
 from llm4seg_probe.reporting.summaries import by_case, by_seed, measured, on_test_split
-from llm4seg_probe.reporting.verdicts import VERDICTS
+from llm4seg_probe.reporting.verdicts import VERDICTS, verdict_rows
+
+MISSING = "–"
+"""What a cell shows that has no number."""
 
 MOST_CASES = 200
 """More cases than this make a page slow and help no reader; the table has them all."""
@@ -51,7 +54,7 @@ def text_cell(text: str) -> Cell:
 def number_cell(value: float, text: str) -> Cell:
     """A cell that shows a number in its own way; one without a number sorts last."""
     known = value is not None and pd.notna(value)
-    return Cell(text if known else "–", float(value) if known and math.isfinite(value) else "")
+    return Cell(text if known else MISSING, float(value) if known and math.isfinite(value) else "")
 
 
 def _fixed(column: str, decimals: int = 3) -> Callable[[pd.Series], Cell]:
@@ -98,8 +101,8 @@ _COMPARISON: tuple[tuple[Column, Callable[[pd.Series], Cell]], ...] = (
         Column("Measure", False),
         lambda row: text_cell(labels.measure(row["score"], table_of(row)).name),
     ),
-    (Column("a", False), lambda row: text_cell(arm_style(row["a"]).label)),
-    (Column("b", False), lambda row: text_cell(arm_style(row["b"]).label)),
+    (Column("a", False), lambda row: text_cell(condition_style(row["a"]).label)),
+    (Column("b", False), lambda row: text_cell(condition_style(row["b"]).label)),
     (Column("a − b"), _difference),
     (
         Column("another run", True, "95 % t interval over seeds: another training run"),
@@ -146,6 +149,57 @@ def comparison_listing(comparison: pd.DataFrame) -> Listing:
         "Comparisons of two conditions, a − b",
         tuple(column for column, _ in _COMPARISON),
         tuple(tuple(cell(row) for _, cell in _COMPARISON) for _, row in comparison.iterrows()),
+    )
+
+
+def verdict_listing(claims: pd.DataFrame) -> Listing:
+    """The verdicts of ``claims.csv``, as a paper's table would give them."""
+    titles = ("Claim", "Comparison", "Verdict", "Effect, 95 % interval", "Margin", "p, adjusted")
+    rows = [
+        tuple(
+            map(
+                text_cell,
+                (
+                    row.statement,
+                    row.comparison,
+                    row.word,
+                    row.effect,
+                    row.margin.removeprefix("margin ") or MISSING,
+                    row.p,
+                    row.seeds,
+                ),
+            )
+        )
+        for row in verdict_rows(claims)
+    ]
+    return Listing(
+        "Claims, the effect that decides each, and verdicts",
+        tuple(Column(title, False) for title in (*titles, "Seeds")),
+        tuple(rows),
+    )
+
+
+def run_listing(runs: pd.DataFrame) -> Listing:
+    """All runs with what varies between them, and what each took."""
+    varying = [
+        name
+        for name in runs.columns
+        if name in ("run", "arm", "seed") or runs[name].nunique(dropna=False) > 1
+    ]
+    numeric = {name: pd.api.types.is_numeric_dtype(runs[name]) for name in varying}
+
+    def cell(name: str, value: object) -> Cell:
+        if numeric[name] and pd.notna(value):
+            return number_cell(float(value), f"{float(value):g}")  # type: ignore[arg-type]
+        return text_cell("" if pd.isna(value) else str(value))
+
+    return Listing(
+        "Runs, what varies between them, and what each took",
+        tuple(Column(name, numeric[name]) for name in varying),
+        tuple(
+            tuple(cell(name, row[name]) for name in varying)
+            for row in runs[varying].to_dict("records")
+        ),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -13,24 +14,40 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from llm4seg_probe.reporting.claims import BEARS_ON, CANNOT, SHOWS, ClaimSection
+from llm4seg_probe.reporting.drawing import Drawn, place_of, slug
 from llm4seg_probe.reporting.explorer import explorer_data
+from llm4seg_probe.reporting.exporting import TABLES, write_listing
+from llm4seg_probe.reporting.facts import facts_of
+from llm4seg_probe.reporting.listings import Listing, run_listing, verdict_listing
+from llm4seg_probe.reporting.probes import ProbeSection, probe_sections
 from llm4seg_probe.reporting.results import Results
-from llm4seg_probe.reporting.sections import SECTIONS, Drawing, Section
+from llm4seg_probe.reporting.sections import SECTIONS, Section
 from llm4seg_probe.reporting.style import known_arms
 from llm4seg_probe.reporting.svg import inline_svg
-from llm4seg_probe.reporting.verdicts import VERDICTS, verdict_rows
+from llm4seg_probe.reporting.verdicts import VERDICTS, VerdictRow, verdict_rows
 from llm4seg_probe.storage import write_text
 
 PAGE = "index.html"
-_FILES = ("*.csv", "maps.npz", "analysis.yaml", "figures/*.*")
+_FILES = (
+    *("methods.md", "*.csv", "maps*.npz", "analysis.yaml"),
+    *("tables/*.*", "figures/*.*", "*/*.csv", "*/*.npz"),
+)
+_SCRIPTS = ("sorting.js", "explorer-drawing.js", "explorer.js")
 
 
-def write_page(results: Results, figures: Mapping[str, Path], folder: Path) -> Path:
+def write_page(
+    results: Results,
+    claims: Sequence[ClaimSection],
+    figures: Mapping[str, Sequence[Drawn]],
+    folder: Path,
+    cases: Sequence[str] = (),
+) -> Path:
     """Write ``index.html`` into a folder that holds the tables, and return its path.
 
-    figures: the SVG of each drawing by its name; one that is missing was not drawn. The page
-    works from disk and offline; nothing in it runs but its own two scripts, whose hashes stand
-    in its content security policy.
+    figures: those of :func:`drawing.draw_all`; what is missing was not drawn. The tables of the
+    page are written under ``tables/``. The page works from disk and offline; nothing in it runs
+    but its own scripts, whose hashes stand in its content security policy.
     """
     environment = Environment(
         loader=PackageLoader("llm4seg_probe.reporting"),
@@ -39,33 +56,48 @@ def write_page(results: Results, figures: Mapping[str, Path], folder: Path) -> P
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    scripts = [_asset("sorting.js"), _asset("explorer.js")]
-    path = folder / PAGE
+    probes = probe_sections(results)
+    scripts = [_asset(name) for name in _SCRIPTS]
+    writer = _Tables(folder / TABLES)
+    content = {
+        "verdicts": _verdicts(results, claims),
+        "tallied": _tallied(results),
+        "claims": [_claim(claim, results, probes, figures, writer) for claim in claims],
+        "sections": [_section(section, results, figures, writer) for section in SECTIONS],
+        "probes": [_probe(probe, results.folder) for probe in probes],
+        "summary": _summary(results, writer),
+    }
     text = environment.get_template("page.html").render(
         context=results.context,
-        facts=_facts(results),
+        facts=facts_of(results),
         arms=_arms(results),
-        verdicts=_verdicts(results),
         meanings=VERDICTS,
-        sections=[_section(section, results, figures) for section in SECTIONS],
-        explorer=explorer_data(results),
+        explorer=explorer_data(results, cases),
         downloads=_downloads(folder),
         version=version("llm4seg-probe"),
         style=_asset("page.css"),
         scripts=scripts,
-        policy="; ".join(
-            [
-                "default-src 'none'",
-                f"script-src {' '.join(_hash(script) for script in scripts)}",
-                "style-src 'unsafe-inline'",
-                "img-src data:",
-                "base-uri 'none'",
-                "form-action 'none'",
-            ]
-        ),
+        policy=_policy(scripts),
+        **content,
     )
+    path = folder / PAGE
     write_text(path, text)
     return path
+
+
+class _Tables:
+    """The tables of the page, written for a paper as they are shown."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def shown(self, listing: Listing | None, name: str) -> dict[str, Any] | None:
+        """A table as the template shows it, with the names of its files."""
+        if listing is None:
+            return None
+        paths = write_listing(listing, self._folder, name)
+        files = {kind: f"{TABLES}/{path.name}" for kind, path in paths.items()}
+        return {"listing": listing, "id": f"{name}-table", "files": files}
 
 
 def _asset(name: str) -> Markup:
@@ -73,40 +105,21 @@ def _asset(name: str) -> Markup:
     return Markup((folder / name).read_text(encoding="utf-8"))
 
 
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _facts(results: Results) -> dict[str, list[str]]:
-    """What stands at the top: data, scale and machine, each as a few short lines."""
-    context = results.context
-    data = context.dataset
-    described = ": ".join(part for part in (data.name, data.description) if part)
-    counted = ", ".join(f"{count} {name}" for name, count in data.counts.items())
-    split = f"split: {data.split}" if data.split else ""
-    facts = {
-        "Data": [described, counted, split, f"licence: {data.licence}" if data.licence else ""],
-        "Scale": [
-            f"size: {context.size}" if context.size else "",
-            *(f"{name}: {value}" for name, value in context.scale.items()),
-            f"{len(context.arms)} arms, {len(context.seeds)} seeds" if context.arms else "",
-        ],
-        "Machine": [
-            *(f"{name}: {value}" for name, value in context.machine.items()),
-            _training_time(results),
-        ],
-    }
-    return {name: [line for line in lines if line] for name, lines in facts.items() if any(lines)}
-
-
-def _training_time(results: Results) -> str:
-    if not results.has("runs.csv"):
-        return ""
-    seconds = results.tables["runs.csv"]["wall_seconds"]
-    minutes = seconds.sum() / 60
-    spent = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-    return f"{len(seconds)} runs, {spent} of training"
+def _policy(scripts: Sequence[str]) -> str:
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    ]
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(hashes)}",
+            "style-src 'unsafe-inline'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
 
 
 def _arms(results: Results) -> list[dict[str, str]]:
@@ -119,38 +132,93 @@ def _arms(results: Results) -> list[dict[str, str]]:
     ]
 
 
-def _verdicts(results: Results) -> list[Any]:
+def _verdicts(
+    results: Results, claims: Sequence[ClaimSection]
+) -> list[tuple[VerdictRow, str | None]]:
+    """The verdicts, each with the section of its claim, if there is one."""
+    table = results.tables.get("claims.csv")
+    anchors = {claim.claim.id: claim.anchor for claim in claims}
+    return [] if table is None else [(row, anchors.get(row.claim)) for row in verdict_rows(table)]
+
+
+def _tallied(results: Results) -> list[tuple[str, str, int]]:
+    """How many claims have each verdict, those that decide first; none that nothing has."""
     claims = results.tables.get("claims.csv")
-    return [] if claims is None else list(verdict_rows(claims))
+    count = Counter(() if claims is None else claims["verdict"])
+    return [(name, word, count[name]) for name, (word, _) in VERDICTS.items() if count[name]]
 
 
-def _section(section: Section, results: Results, figures: Mapping[str, Path]) -> dict[str, Any]:
-    """A section as the template shows it; without content where it was not run."""
-    missing = section.missing(results)
-    shown: dict[str, Any] = {
-        "section": section,
-        "missing": " and ".join(missing),
-        "command": section.command(results),
-        "drawings": [],
-        "listing": None,
+def _summary(results: Results, writer: _Tables) -> dict[str, Any]:
+    """The verdicts and the runs as tables for a paper."""
+    claims, runs = results.tables.get("claims.csv"), results.tables.get("runs.csv")
+    return {
+        "verdicts": writer.shown(None if claims is None else verdict_listing(claims), "verdicts"),
+        "runs": writer.shown(None if runs is None else run_listing(runs), "runs"),
     }
-    if missing:
-        return shown
-    shown["drawings"] = [
-        _drawing(drawing, results, figures[drawing.name])
-        for drawing in section.drawings
-        if drawing.name in figures
-    ]
-    if section.listing is not None:
-        shown["listing"] = section.listing(results)
-    return shown
 
 
-def _drawing(drawing: Drawing, results: Results, path: Path) -> dict[str, Any]:
-    svg = inline_svg(path.read_text(encoding="utf-8"), drawing.name, drawing.alt(results))
-    return {"drawing": drawing, "svg": Markup(svg)}
+def _claim(
+    claim: ClaimSection,
+    results: Results,
+    probes: Sequence[ProbeSection],
+    figures: Mapping[str, Sequence[Drawn]],
+    writer: _Tables,
+) -> dict[str, Any]:
+    """A claim as the template shows it, with the probes that bear on it."""
+    stated = claim.claim
+    rows = {row.claim: row for row, _ in _verdicts(results, ())}
+    return {
+        "claim": stated,
+        "anchor": claim.anchor,
+        "row": rows.get(stated.id),
+        "shows": SHOWS.get(stated.kind, ""),
+        "cannot": CANNOT.get(stated.table, ""),
+        "command": claim.command,
+        "drawings": [_inlined(one) for one in figures.get(claim.anchor, ())],
+        "listing": writer.shown(claim.listing, slug(claim.anchor)),
+        "bears": [probe for probe in probes if probe.name in BEARS_ON.get(stated.id, ())],
+    }
+
+
+def _section(
+    section: Section, results: Results, figures: Mapping[str, Sequence[Drawn]], writer: _Tables
+) -> dict[str, Any]:
+    """A section as the template shows it, by data set; without parts where it was not run."""
+    parts = []
+    for number, (dataset, part) in enumerate(results.parts.items()):
+        if section.missing(part):
+            continue
+        name = f"{section.anchor}-{slug(dataset)}" if number else section.anchor
+        listing = section.listing(part) if section.listing is not None else None
+        drawings = [_inlined(one) for one in figures.get(place_of(section, dataset), ())]
+        shown = writer.shown(listing, name)
+        parts.append({"dataset": dataset, "drawings": drawings, "listing": shown})
+    return {
+        "section": section,
+        "missing": " and ".join(section.missing(results)),
+        "command": section.command(results),
+        "parts": parts,
+    }
+
+
+def _probe(probe: ProbeSection, folder: Path) -> dict[str, Any]:
+    """A probe as the template shows it, its files relative to the page."""
+    drawings = []
+    for name, path in probe.figures.items():
+        alt = f"{probe.about.summary or probe.title}. {probe.numbers}".strip()
+        svg = inline_svg(path.read_text(encoding="utf-8"), f"{probe.anchor}-{slug(name)}", alt)
+        others = [path.with_suffix(f".{kind}") for kind in ("svg", "pdf", "png")]
+        there = [other.relative_to(folder).as_posix() for other in others if other.is_file()]
+        drawings.append({"svg": Markup(svg), "files": there, "title": name})
+    shown = [path.relative_to(folder).as_posix() for path in probe.files]
+    return {"probe": probe, "drawings": drawings, "files": shown}
+
+
+def _inlined(drawn: Drawn) -> dict[str, Any]:
+    svg = inline_svg(drawn.svg.read_text(encoding="utf-8"), drawn.name, drawn.alt)
+    return {"drawing": drawn, "svg": Markup(svg)}
 
 
 def _downloads(folder: Path) -> list[str]:
     found = [path for pattern in _FILES for path in sorted(folder.glob(pattern))]
-    return [path.relative_to(folder).as_posix() for path in found]
+    return list(dict.fromkeys(path.relative_to(folder).as_posix() for path in found))

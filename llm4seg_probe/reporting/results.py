@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,26 @@ from llm4seg_probe.reporting.context import DatasetContext as DatasetContext
 from llm4seg_probe.reporting.context import ProbeAbout
 from llm4seg_probe.reporting.context import ReportContext as ReportContext
 from llm4seg_probe.reporting.summaries import compared, told_apart
-from llm4seg_probe.tables import CLAIMS, COMPARISON, CURVES, MAPS, RANK, RUNS, SCORES, read_table
+from llm4seg_probe.tables import (
+    ASSOCIATION,
+    CLAIMS,
+    COMPARISON,
+    CURVES,
+    LADDER,
+    MAPS,
+    RANK,
+    RUNS,
+    SCORES,
+    SELECTION,
+    Schema,
+    read_table,
+)
 
-TABLES = (RUNS, SCORES, CURVES, RANK, MAPS, COMPARISON, CLAIMS)
+TABLES = (RUNS, SCORES, RANK, MAPS, COMPARISON, CLAIMS, ASSOCIATION, LADDER, SELECTION)
 ABOUT = "about.yaml"
+MOST_CONDITIONS = 12
+"""More rows than this make a figure that no column holds."""
+MOST_COMPARISONS = 24
 _MEASURED = ("scores.csv", "rank.csv", "maps.csv")
 
 
@@ -73,6 +89,30 @@ class Results:
         found = list(dict.fromkeys(self.dataset_of.values()))
         return sorted(found, key=lambda name: name != self.context.dataset.name)
 
+    @property
+    def parts(self) -> dict[str, Results]:
+        """The results by data set; all of them where there is only one."""
+        names = self.datasets
+        if len(names) < 2:
+            return {name: self for name in names or [self.context.dataset.name]}
+        return {name: self.of_dataset(name) for name in names}
+
+    def at_base(self) -> Results:
+        """Without the conditions that deviate, where more than a figure can hold were run."""
+        tables = dict(self.tables)
+        for name in _MEASURED:
+            if name in tables:
+                deviates = tables[name]["arm"].str.contains("[", regex=False)
+                if tables[name]["arm"].nunique() > MOST_CONDITIONS and not deviates.all():
+                    tables[name] = tables[name][~deviates]
+        comparison = tables.get("comparison.csv")
+        if comparison is not None and len(comparison) > MOST_COMPARISONS:
+            pairs = comparison["a"] + comparison["b"]
+            simple = comparison[~pairs.str.contains(r"[\[( ]")]
+            tables["comparison.csv"] = simple if len(simple) else comparison
+        galleries = tuple(arrays.at_base(MOST_CONDITIONS) for arrays in self.galleries)
+        return replace(self, tables=tables, galleries=galleries)
+
     def of_dataset(self, dataset: str) -> Results:
         """What was measured on one data set; comparisons across data sets are left out."""
         tables = {
@@ -99,7 +139,8 @@ def read_results(folder: Path) -> Results:
     folder = Path(folder)
     description = folder / "analysis.yaml"
     context = validated(read_yaml(description), ReportContext, str(description))
-    written = _tables(folder)
+    is_about_curves = any(claim.table == "curves" for claim in context.claims)
+    written = _tables(folder, (*TABLES, CURVES) if is_about_curves else TABLES)
     tables = dict(written)
     conditions: dict[str, str] = {}
     for name in _MEASURED:
@@ -117,10 +158,10 @@ def read_results(folder: Path) -> Results:
     )
 
 
-def _tables(folder: Path) -> dict[str, pd.DataFrame]:
+def _tables(folder: Path, schemas: Sequence[Schema]) -> dict[str, pd.DataFrame]:
     found = {
         schema.name: read_table(folder / schema.name, schema)
-        for schema in TABLES
+        for schema in schemas
         if (folder / schema.name).exists()
     }
     return {name: table for name, table in found.items() if not table.empty}

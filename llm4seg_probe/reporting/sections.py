@@ -44,7 +44,6 @@ class Section:
     command: Callable[[Results], str]
     drawings: tuple[Drawing, ...] = ()
     listing: Callable[[Results], Listing] | None = None
-    explorer: bool = False
 
     def missing(self, results: Results) -> list[str]:
         """Files without which this section was not run."""
@@ -170,7 +169,6 @@ SECTIONS: tuple[Section, ...] = (
                 wide=True,
             ),
         ),
-        explorer=True,
     ),
     Section(
         anchor="rank",

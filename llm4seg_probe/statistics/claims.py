@@ -198,7 +198,9 @@ def _refuse_doubled(claims: Iterable[Claim | Association]) -> None:
         if claim.id in ids:
             raise ConfigError(f"two claims have the id '{claim.id}'")
         ids.add(claim.id)
-        for both in claim.comparisons if isinstance(claim, Claim) else ():
+        if isinstance(claim, Association):
+            continue
+        for both in claim.comparisons:
             key = (claim.score, both.a, both.b)
             if key in owner:
                 raise ConfigError(

@@ -8,8 +8,10 @@ are those of single comparisons, and no claim rests on them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llm4seg_probe import tables
@@ -62,11 +64,10 @@ def ladder(
         means = _means(joined, score, where, dataset)
         present = [arm for arm in RUNGS if arm in means]
         if len(present) >= 2:
-            rows += _steps(means, present, alpha) + _beside(means, present[0], alpha)
-            for row in rows:
-                row.setdefault("dataset", dataset)
+            found = _steps(means, present, alpha) + _beside(means, present[0], alpha)
+            rows += [{"dataset": dataset, "score": score, **row} for row in found]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(tables.LADDER.columns))
-    return tables.conform(frame.assign(score=score), tables.LADDER)
+    return tables.conform(frame, tables.LADDER)
 
 
 def _means(
@@ -89,13 +90,13 @@ def _steps(
     shared, left_out = _shared([means[arm] for arm in present])
     every = list(RUNGS)
     rows = []
-    for step, (lower, upper) in enumerate(zip(present, present[1:], strict=False), start=1):
+    for step, (lower, upper) in enumerate(pairwise(present), start=1):
         skipped = every[every.index(lower) + 1 : every.index(upper)]
         notes = [f"no runs of {', '.join(skipped)}: their part is in this step"] if skipped else []
         rows.append(
             {
                 "step": step,
-                "what": " and ".join(RUNGS[arm] for arm in (*skipped, upper)),
+                "what": ", and ".join(RUNGS[arm] for arm in (*skipped, upper)),
                 **_compared(means, lower, upper, present[0], shared, alpha),
                 "note": "; ".join([*notes, *left_out]),
             }
@@ -103,9 +104,7 @@ def _steps(
     return rows
 
 
-def _beside(
-    means: Mapping[str, pd.Series[float]], foot: str, alpha: float
-) -> list[dict[str, Any]]:
+def _beside(means: Mapping[str, pd.Series[float]], foot: str, alpha: float) -> list[dict[str, Any]]:
     rows = []
     for arm, what in BESIDE.items():
         if arm in means:
@@ -133,7 +132,7 @@ def _compared(
     shared: pd.Index,
     alpha: float,
 ) -> dict[str, Any]:
-    values = {arm: means[arm].loc[shared].to_numpy("float64") for arm in (lower, upper, foot)}
+    values = {arm: np.asarray(means[arm].loc[shared], np.float64) for arm in (lower, upper, foot)}
     row: dict[str, Any] = {"from": lower, "to": upper, "n_seeds": len(shared)}
     if not len(shared):
         numbers = ("difference", "ci_low", "ci_high", "p", "gain", "gain_low", "gain_high")

@@ -136,7 +136,7 @@ def _run_means(wide: pd.DataFrame) -> pd.DataFrame:
     defined = wide.loc[:, wide.notna().any()]
     if defined.isna().any(axis=None):
         raise TableError(
-            "some cases have a score in some runs only, so that the means of runs are not comparable"
+            "some cases have a score in some runs only, so the means of runs are not comparable"
         )
     means = defined.mean(axis=1).to_frame()
     means.columns = NO_CASES

@@ -39,10 +39,12 @@ def selection(
     ``runs.csv``; runs that deviate from their arm are left out. One row per data set and arm
     (``against`` empty), and one per arm other than the baseline (``against`` the baseline):
     ``optimism`` with its t interval and p over seeds, unadjusted, and a ``sentence`` that says
-    what share of the published gains it is.
+    what share of the published gains it is. Empty where the scores lack a split or checkpoint.
     """
     joined = with_runs(scores, runs)
-    rows = []
+    rows: list[dict[str, object]] = []
+    if not set(CORNERS) <= set(zip(scores["split"], scores["checkpoint"], strict=True)):
+        return _table(rows)
     for dataset in as_text(joined["dataset"]).drop_duplicates():
         by_arm = dict(_by_arm(joined, score, dataset))
         base = by_arm.get(baseline)
@@ -53,6 +55,10 @@ def selection(
                 paired = (values - base).dropna()
                 if len(paired):
                     rows.append(_row(dataset, arm, baseline, paired, score, alpha))
+    return _table(rows)
+
+
+def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(tables.SELECTION.columns))
     return tables.conform(frame, tables.SELECTION)
 
@@ -77,7 +83,7 @@ def _by_arm(
 def _row(
     dataset: str, arm: str, against: str, values: pd.Series[float], score: str, alpha: float
 ) -> dict[str, object]:
-    numbers = values.to_numpy("float64")
+    numbers = np.asarray(values, np.float64)
     found = estimates.paired(numbers, np.zeros(len(numbers)))
     low, high = found.interval(1 - alpha)
     return {
@@ -97,18 +103,20 @@ def _row(
 def _sentence(arm: str, against: str, score: str, found: Estimate, alpha: float) -> str:
     low, high = found.interval(1 - alpha)
     level = f"{100 * (1 - alpha):g} % interval {low:+.3g} to {high:+.3g}, " if low == low else ""
-    seeds = "one seed" if found.n == 1 else f"{found.n} seeds"
-    size = f"{found.difference:+.3g} ({level}{seeds})"
+    size = f"({level}{'one seed' if found.n == 1 else f'{found.n} seeds'})"
+    more = "more" if found.difference > 0 else "less"
     start = (
-        f"Choosing the epoch flatters {arm} more than {against} by {size} in {score}"
+        f"Choosing the epoch flatters {arm} by {abs(found.difference):.3g} {more} than {against} "
+        f"in {score} {size}"
         if against
-        else f"The chosen epoch of {arm} looks better by {size} in {score} on the images that "
-        "chose it than on others"
+        else f"Choosing the epoch flatters {arm} by {found.difference:.3g} in {score} {size}"
     )
     if score != "iou":
         return f"{start}."
+    if found.difference <= 0:
+        return f"{start}: nothing of the published gains."
     shares = " and ".join(
-        f"{100 * found.difference / gain:.0f} % of the published {100 * gain:+.2f} points ({name})"
+        f"{100 * found.difference / gain:.0f} % of {100 * gain:.2f} points ({name})"
         for name, gain in PUBLISHED_GAINS.items()
     )
-    return f"{start}: {shares}."
+    return f"{start}, which is {shares}, the published gains."

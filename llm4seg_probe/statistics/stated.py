@@ -74,4 +74,3 @@ class Judged(Protocol):
 
     def claim_row(self, adjust: Adjust) -> dict[str, Any]:
         """Row of claims.csv."""
-

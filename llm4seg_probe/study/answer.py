@@ -12,9 +12,12 @@ from omegaconf import OmegaConf
 from llm4seg_probe import progress, storage, tables
 from llm4seg_probe.config import Config
 from llm4seg_probe.reporting.report import write_report
-from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge
-from llm4seg_probe.statistics.compare import compare
-from llm4seg_probe.statistics.conditions import by_condition
+from llm4seg_probe.statistics.arms import compare_arms
+from llm4seg_probe.statistics.association import association_table
+from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge, ready
+from llm4seg_probe.statistics.ladder import ladder
+from llm4seg_probe.statistics.overfitting import with_gaps
+from llm4seg_probe.statistics.selection import selection
 from llm4seg_probe.study import materials
 from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.context import report_context
@@ -67,7 +70,7 @@ def answer(
     finish(runs, analysis.probes, engine or LocalEngine())
     found = gathered(runs, analysis.base_config()) | probe_tables(runs, out)
     comparison, claims = _compared(analysis, found)
-    found |= {"comparison.csv": comparison, "claims.csv": claims}
+    found |= {"comparison.csv": comparison, "claims.csv": claims, **_beside(analysis, found)}
     for name, table in found.items():
         tables.write_table(table, out / name, tables.SCHEMAS[name])
     context = report_context(analysis, runs, size=size)
@@ -88,12 +91,13 @@ def gathered(runs: Sequence[PlannedRun], base: Config) -> dict[str, pd.DataFrame
     curves = []
     for run in runs:
         curve = tables.read_table(run.path / folder.METRICS, tables.METRICS)
-        curve.insert(0, "run", run.path.name)
-        curves.append(curve)
+        curves.append(with_gaps(curve).assign(run=run.path.name))
+    scored = pd.concat(scores, ignore_index=True)
+    named = scored[["run", "dataset", "arm", "seed"]].drop_duplicates()
     return {
         "runs.csv": described(runs, base),
-        "scores.csv": pd.concat(scores, ignore_index=True),
-        "curves.csv": pd.concat(curves, ignore_index=True),
+        "scores.csv": scored,
+        "curves.csv": pd.concat(curves, ignore_index=True).merge(named, on="run"),
     }
 
 
@@ -102,12 +106,9 @@ def _compared(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     with progress.bar("Comparing the arms", None):
         scores = found["scores.csv"]
-        chosen = by_condition(
+        arms = compare_arms(
             scores[(scores["checkpoint"] == "best") & (scores["split"] == "test")],
             found["runs.csv"],
-        )
-        arms = compare(
-            chosen,
             score=analysis.comparison.score,
             baseline=analysis.comparison.baseline,
             margin=analysis.comparison.margin,
@@ -117,6 +118,22 @@ def _compared(
         gains, _ = judge(_map_gains(found["maps.csv"]), named)
         rows = pd.concat([arms, contrasts, gains], ignore_index=True)
         return rows.drop_duplicates(list(tables.COMPARISON.keys)), claims
+
+
+def _beside(analysis: Analysis, found: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """What stands beside the verdicts: the gain taken apart, selection, runs behind associations.
+
+    A table that would be empty is left out.
+    """
+    scores, runs = found["scores.csv"], found["runs.csv"]
+    score, baseline = analysis.comparison.score, analysis.comparison.baseline
+    named = {name.removesuffix(".csv"): table for name, table in found.items()}
+    told = {
+        "ladder.csv": ladder(scores, runs, score=score),
+        "selection.csv": selection(scores, runs, score=score, baseline=baseline),
+        "association.csv": association_table(analysis.claims, ready(named)),
+    }
+    return {name: table for name, table in told.items() if not table.empty}
 
 
 def _map_gains(maps: pd.DataFrame) -> list[Claim]:

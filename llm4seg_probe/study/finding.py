@@ -30,11 +30,16 @@ _SIZES = ("quick", "small", "paper")
 
 @dataclass(frozen=True)
 class Found:
-    """The results that were chosen, the other folders that would have done, and a sentence."""
+    """The results that were chosen, and what else lies here.
+
+    others: folders that would have done. unreadable: what is wrong with those that would, but
+    for that. made: whether the runs were made for the occasion.
+    """
 
     results: Results
-    others: tuple[Path, ...]
-    made: bool
+    others: tuple[Path, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    made: bool = False
 
     @property
     def said(self) -> str:
@@ -51,6 +56,7 @@ class Found:
             f"Data: {context.dataset.name}. {' '.join(context.dataset.caveats)}".strip(),
             f"They rest on: {' '.join(context.rests_on.split())}",
             f"Others here that would have done: {others}." if others else "",
+            *(f"Passed over, since it cannot be read: {reason}." for reason in self.unreadable),
         ]
         return "\n\n".join(sentence for sentence in sentences if sentence)
 
@@ -105,14 +111,20 @@ def results_for(
     fitting = sorted(
         (_rank(path), path) for path in _results_in(folder) if _holds(path, needs, conditions)
     )
-    if fitting:
-        chosen, *others = (path for _, path in fitting)
-        return Found(read_results(chosen), tuple(others), made=False)
-    path = analysis if isinstance(analysis, Path) else shipped(analysis)
-    wanted = load_analysis(path).at("quick")
+    unreadable = []
+    for place, (_, path) in enumerate(fitting):
+        try:
+            results = read_results(path)
+        except UserError as reason:  # of another version
+            unreadable.append(f"`{path.name}`: {reason}")
+        else:
+            others = tuple(other for _, other in fitting[place + 1 :])
+            return Found(results, others, tuple(unreadable))
+    file = analysis if isinstance(analysis, Path) else shipped(analysis)
+    wanted = load_analysis(file).at("quick")
     out = folder / MADE_HERE / f"{wanted.name}-quick"
     answer(wanted, out, size="quick", engine=engine)
-    return Found(read_results(out), (), made=True)
+    return Found(read_results(out), unreadable=tuple(unreadable), made=True)
 
 
 def reports_folder(start: Path | None = None) -> Path:

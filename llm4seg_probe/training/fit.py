@@ -14,7 +14,7 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.splits import Split, split_of
-from llm4seg_probe.errors import ConfigError, TrainingError
+from llm4seg_probe.errors import ConfigError, DataError, TrainingError
 from llm4seg_probe.models.arms import ARMS
 from llm4seg_probe.models.network import build_network, load_portable_state
 from llm4seg_probe.training import checkpoint, folder
@@ -60,6 +60,7 @@ def _train(config: Config, out: Path, *, resume: bool, embed_layer: bool, starte
     network = arranged(build_network(config), config)
     collection = open_collection(config.data.name, classes=config.data.classes)
     split = split_of(collection, config.data)
+    _something_to_learn(collection, split)
     folder.prepare(out, config, resume=resume)
     split.save(out / folder.SPLIT)
     options = {"resume": resume, "embed_layer": embed_layer}
@@ -78,6 +79,17 @@ def _train(config: Config, out: Path, *, resume: bool, embed_layer: bool, starte
         "split_fingerprint": split.fingerprint,
     }
     storage.write_json(out / folder.ENVIRONMENT, about)
+
+
+def _something_to_learn(collection: Collection, split: Split) -> None:
+    """Raise DataError where no training image has foreground; mostly the first one has."""
+    samples = map(collection.sample, split.train)
+    if not any(collection.read_to_train(sample).mask.any() for sample in samples):
+        raise DataError(
+            f"{collection.name}: none of the {len(split.train)} training images has any "
+            "foreground: look at the values in the masks and at data.classes (`llm4seg-probe data "
+            "check`)"
+        )
 
 
 def _help(config: Config, out: Path, *, resume: bool, embed_layer: bool) -> None:

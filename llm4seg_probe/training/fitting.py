@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
@@ -58,27 +59,37 @@ def fit(
         network.compile()  # in place, so that no tensor gets another name
     with progress.bar(f"Training {out.name}", batches) as advance, _quiet(), _rng_kept():
         writer.advance = advance
-        trainer = lightning.Trainer(
-            max_epochs=config.training.epochs,
-            accelerator=config.compute.accelerator,
-            precision=_PRECISION[config.compute.precision],
-            gradient_clip_val=config.training.optimiser.gradient_clip,
-            accumulate_grad_batches=config.training.accumulate,
-            callbacks=[writer],
-            logger=loggers or False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-            default_root_dir=out,
-            **_processes(config),
-        )
+        trainer = trainer_of(config, out, [writer], loggers)
         if last is not None:
             done = checkpoint.read(last)["global_step"] / task.steps_per_epoch
             advance(done * task.batches_per_epoch)
         trainer.fit(task, ckpt_path=last)
+
+
+def trainer_of(
+    config: Config,
+    out: Path,
+    callbacks: Sequence[lightning.Callback],
+    loggers: Sequence[Logger] = (),
+) -> lightning.Trainer:
+    """Lightning's trainer as a configuration wants it; what it writes itself goes to ``out``."""
+    return lightning.Trainer(
+        max_epochs=config.training.epochs,
+        accelerator=config.compute.accelerator,
+        precision=_PRECISION[config.compute.precision],
+        gradient_clip_val=config.training.optimiser.gradient_clip,
+        accumulate_grad_batches=config.training.accumulate,
+        callbacks=list(callbacks),
+        logger=list(loggers) or False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        default_root_dir=out,
+        **_processes(config),
+    )
 
 
 def _processes(config: Config) -> dict[str, Any]:
@@ -112,6 +123,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
             # Lightning 2.6 asks torch 2.13 about its trees in a way that torch deprecates.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
             # That all parameters are used is no news, and layouts are the configuration's.

@@ -228,6 +228,36 @@ def sides(photos: Path, within_case: bool = False, **images: tuple[int, ...]) ->
     return dataclasses.replace(split, name="mine", within_case=within_case, **chosen)
 
 
+def test_channels_are_one_number_or_grey_and_colour(tmp_path):
+    rows = ["image,modality,image_file,mask_file"]
+    for i in range(4):
+        image, mask = phantom("texture", i, size=SHAPE)
+        grey = np.clip(100 + 20 * image, 0, 255).astype(np.uint8)
+        write(tmp_path, f"p{i}", grey, mask.astype(np.uint8) * 255)
+        rows.append(f"p{i},mr,images/p{i}.png;images/p{i}.png,masks/p{i}.png")
+    (tmp_path / "samples.csv").write_text("\n".join(rows))
+    (two,) = found(checked(tmp_path), "channels")
+    assert two.severity == "warning"
+    assert two.sentence == ("warning: channels: images have 2 channels. Train with data.channels=2")
+    rows[1] = "p0,mr,images/p0.png,masks/p0.png"
+    (tmp_path / "samples.csv").write_text("\n".join(rows))
+    (one,) = found(checked(tmp_path), "channels")
+    assert (one.severity, one.images) == ("error", ("p0",))
+    assert one.what == "the image has 1 channel, most have 2"
+
+
+def test_grey_and_colour_pictures_mix_and_16_bits_are_named(photos):
+    grey = np.asarray(Image.open(photos / "images" / "p00.png"))
+    write(photos, "p01", np.dstack([grey[::-1]] * 3), None)
+    write(photos, "p02", grey[:, ::-1].astype(np.uint16) * 16, None)
+    result = checked(photos)
+    assert result.errors == 0
+    assert found(result, "channels") == []
+    (deep,) = found(result, "16 bits")
+    assert deep.images == ("p02",)
+    assert f"p02.png: has 16 bits, up to {int(grey.max()) * 16} of 65535" in deep.what
+
+
 def test_every_leak_between_sides_is_listed(photos):
     parts = {"train": (0, 1, 2, 4, 6), "val": (5, 8, 9), "test": (0, 3, 10, 11)}
     leaks = found(checked(photos, split=sides(photos, **parts)), "leak")

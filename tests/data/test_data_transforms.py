@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.augmentation import Augmentation
 from llm4seg_probe.data.collection import RawImage
+from llm4seg_probe.data.monai_transforms import transform_classes
 from llm4seg_probe.data.transforms import IMAGENET_MEAN, IMAGENET_SD, Preprocess
 from llm4seg_probe.errors import ConfigError, DataError
 
@@ -34,13 +36,31 @@ def test_ct_is_windowed():
     torch.testing.assert_close(seen[0, 0, :6], torch.tensor([-1.0, -1.0, -0.5, 1.0, 1.0, 0.0]))
 
 
-@pytest.mark.parametrize("modality", ["mr", "photo"])
-def test_mr_and_photographs_have_mean_0_and_sd_1(modality):
-    image = random_image(3)
-    seen = preprocess(channels=3)(raw(image, modality))
+@pytest.mark.parametrize(("modality", "channels"), [("mr", 1), ("photo", 1), ("photo", 3)])
+def test_mr_and_photographs_have_mean_0_and_sd_1(modality, channels):
+    image = random_image(channels)
+    seen = preprocess(channels=channels)(raw(image, modality))
     expected = (image - image.mean()) / image.std()
     np.testing.assert_allclose(seen.numpy(), expected, atol=1e-5)
+    # To the bit: runs that were made before MR was taken by channel are made again the same.
+    pixels = torch.from_numpy(image)
+    centred = pixels - pixels.mean()
+    assert torch.equal(seen, centred / centred.square().mean().sqrt())
     assert not preprocess()(raw(np.full((1, *SIZE), 7.0), modality)).any()
+
+
+def test_each_channel_of_an_mr_has_a_scale_of_its_own():
+    image = np.concatenate([random_image(2), np.full((1, *SIZE), 7.0)]).astype(np.float32)
+    image[1] = 900 + 30 * image[1]
+    seen = preprocess(channels=3)(raw(image, "mr")).numpy()
+    for channel in (0, 1):
+        alone = preprocess()(raw(image[channel : channel + 1], "mr"))[0].numpy()
+        assert np.array_equal(seen[channel], alone)
+        assert seen[channel].mean() == pytest.approx(0, abs=1e-5)
+        assert seen[channel].std() == pytest.approx(1, abs=1e-5)
+    assert not seen[2].any()
+    grey = preprocess(channels=3)(raw(image[:1], "mr"))
+    assert torch.equal(grey, preprocess()(raw(image[:1], "mr")).expand(3, -1, -1))
 
 
 def test_imagenet_statistics_per_channel_in_rgb_order():
@@ -90,8 +110,10 @@ def test_grey_becomes_three_equal_channels_and_colour_luminance():
     luminance = np.asarray(picture.convert("L"), dtype=np.float32)
     expected = (luminance - luminance.mean()) / luminance.std()
     np.testing.assert_allclose(one[0].numpy(), expected, atol=0.03)  # PIL rounds to 8 bits
-    with pytest.raises(DataError, match="the image has 2 channels; 1 and 3 can be made 1"):
+    with pytest.raises(DataError, match=r"2 channels, data\.channels is 1: train with data\."):
         preprocess()(raw(random_image(2), "photo"))
+    with pytest.raises(ValidationError, match="statistics of 1 and 3 only: set normalisation to"):
+        preprocess(channels=2, normalisation="imagenet")
 
 
 def test_images_are_resized_bilinearly_and_masks_to_the_nearest():
@@ -145,7 +167,7 @@ def augmentation(kind: str, size: tuple[int, ...] = SIZE) -> Augmentation:
     return made
 
 
-@pytest.mark.parametrize("kind", ["reference", "mild"])
+@pytest.mark.parametrize("kind", ["reference", "mild", "nnunet-like"])
 @pytest.mark.parametrize("size", [SIZE, (16, 16, 16)])
 def test_an_augmentation_is_a_function_of_its_seed_alone(kind, size):
     augment = augmentation(kind, size)
@@ -225,3 +247,94 @@ def test_quarter_turns_of_oblong_images_are_refused():
 
 def test_no_augmentation_is_none():
     assert Augmentation.of(DataConfig(augmentation="none")) is None
+
+
+def test_nnunet_like_keeps_noise_away_from_intensities_of_a_hundredth():
+    config = {"image_size": SIZE, "augmentation": "nnunet-like", "normalisation": "reference"}
+    with pytest.raises(ConfigError, match="whose noise is for intensities of the order of 1, but"):
+        Augmentation.of(DataConfig.model_validate(config))
+
+
+@pytest.mark.parametrize("size", [(32, 48), (16, 24, 20)])
+def test_nnunet_like_moves_image_and_mask_alike_on_any_shape(size):
+    augment = augmentation("nnunet-like", size)
+    blob = torch.zeros(1, *size)
+    blob[(0, *(slice(side // 4, side // 2) for side in size))] = 1
+    alike = []
+    for seed in range(60):
+        image, mask = augment(blob, blob, seed)
+        assert image.shape == mask.shape == blob.shape
+        seen = image > (image.max() + image.min()) / 2
+        alike.append(((seen & (mask > 0)).sum() / (seen | (mask > 0)).sum()).item())
+    assert np.median(alike) > 0.9
+    moved = sum(not torch.equal(augment(blob, blob, seed)[1], blob) for seed in range(60))
+    assert moved > 50  # of mirrorings alone, 3 in 4 move a blob off centre in a plane
+
+
+def listed(*transforms: dict, size: tuple[int, ...] = SIZE) -> Augmentation:
+    values = {"image_size": size, "augmentation": transforms}
+    made = Augmentation.of(DataConfig.model_validate(values))
+    assert made is not None
+    return made
+
+
+def test_a_list_of_transforms_is_monai_s_own_drawn_from_the_seed():
+    import monai.transforms as theirs
+
+    augment = listed(
+        {"name": "RandFlipd", "options": {"prob": 0.5, "spatial_axis": 1}},
+        {"name": "RandRotated", "options": {"prob": 1.0, "range_x": 0.5}},
+        {"name": "RandGaussianNoised", "on": "image", "options": {"prob": 0.5, "std": 0.2}},
+    )
+    both = ("image", "mask")
+    expected = theirs.Compose(
+        [
+            theirs.RandFlipd(both, prob=0.5, spatial_axis=1),
+            theirs.RandRotated(both, prob=1.0, range_x=0.5, mode=("bilinear", "nearest")),
+            theirs.RandGaussianNoised("image", prob=0.5, std=0.2),
+        ]
+    )
+    image, mask = torch.rand(1, *SIZE), (torch.rand(1, *SIZE) > 0.5).float()
+    for seed in (3, 4, 3):
+        expected.set_random_state(seed=seed)
+        wanted = expected({"image": image, "mask": mask})
+        for part, found in zip(both, augment(image, mask, seed), strict=True):
+            assert torch.equal(found, torch.as_tensor(wanted[part]))
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (
+            {"name": "RandFlpd"},
+            r"augmentation\.0: unknown transform 'RandFlpd'. Did you mean 'Rand",
+        ),
+        ({"name": "Flipd"}, "unknown transform 'Flipd'. Did you mean 'RandFlipd'"),
+        ({"name": "RandFlip"}, "unknown transform 'RandFlip'. Did you mean 'RandFlipd'"),
+        ({"name": "os.system"}, r"unknown transform 'os\.system'. Valid"),
+        ({"name": "RandLambdad", "options": {"func": "print"}}, "unknown transform 'RandLambdad'"),
+        ({"name": "RandTorchVisiond"}, "unknown transform 'RandTorchVisiond'"),
+        ({"name": "RandFlipd", "options": {"axis": 1}}, "RandFlipd with options .*'axis'"),
+        ({"name": "RandFlipd", "options": {"spatial_axis": 7}}, r"fails on an image of \[16, 32\]"),
+        ({"name": "RandGaussianNoised"}, "changes masks to values between 0 and 1: set on: image"),
+        ({"name": "RandAffined", "options": {"rotate_range": 1, "mode": "bilinear"}}, "mode: "),
+        (
+            {"name": "RandRotate90d"},
+            r"RandRotate90d makes \[1, 32, 16\] of the image \[1, 16, 32\]",
+        ),
+        (
+            {"name": "RandSpatialCropd", "options": {"roi_size": 8, "random_size": False}},
+            r"RandSpatialCropd makes \[1, 8, 8\] of the image",
+        ),
+    ],
+)
+def test_a_transform_that_does_not_do_is_said_before_training(transform, message):
+    with pytest.raises(ConfigError, match=message) as refused:
+        listed(transform, size=(16, 32))
+    assert "\n" not in str(refused.value)
+
+
+def test_only_random_dictionary_transforms_may_be_named():
+    names = transform_classes()
+    assert {"RandFlipd", "RandAffined", "RandGaussianNoised", "Rand3DElasticd"} <= set(names)
+    assert all(name.startswith("Rand") and name.endswith("d") for name in names)

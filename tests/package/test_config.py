@@ -50,6 +50,14 @@ def test_overrides_change_single_fields(tmp_path: Path) -> None:
         ("arm: lllm", r"arm: unknown value 'lllm'. Did you mean 'llm'\?"),
         ("seed: -1", r"seed: Input should be greater than or equal to 0 \(it is -1\)"),
         ("data: {image_size: [8, 8]}", r"image_size is \[8, 8\]: give 2 or 3 numbers"),
+        (
+            "data: {augmentation: mlid}",
+            r"data.augmentation: unknown value 'mlid'. Did you mean 'mild",
+        ),
+        (
+            "data: {augmentation: [{nam: RandFlipd}]}",
+            r"augmentation.0.nam: unknown field 'nam'. Did you mean 'name'\?",
+        ),
         ("- a\n- b", "holds a list"),
         ("a: [", "not a readable configuration"),
         ("seed: !!python/object/apply:os.getcwd []", "not a readable configuration"),

@@ -263,7 +263,7 @@ def test_no_foreground_at_all_is_an_error_unless_it_is_not_asked_for(run, some_b
         rank_table(run, empty)
     assert str(error.value) == (
         "no image that run llm-0 was probed on has any foreground: give images with masks, or "
-        "measure the parts 'all' and 'dataset' only"
+        "(in Python) measure the parts 'all' and 'dataset' only"
     )
     table = rank_table(run, empty, parts=["all", "dataset"])
     assert set(table["part"]) == {"all", "dataset"}

@@ -68,5 +68,5 @@ def test_a_binary_softmax_is_a_sigmoid_of_the_difference() -> None:
 
 def test_a_threshold_has_no_meaning_with_softmax() -> None:
     values = {"training": {"output": "softmax"}, "evaluation": {"threshold": 0.3}}
-    with pytest.raises(ConfigError, match="threshold is 0.3, but training.output is 'softmax'"):
+    with pytest.raises(ConfigError, match=r"is 0\.3, but training\.output is 'softmax'"):
         validated(values, Config, "run.yaml")

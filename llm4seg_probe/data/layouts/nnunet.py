@@ -54,7 +54,10 @@ def read_nnunet(folder: Path, classes: tuple[str, ...]) -> Collection:
     samples = []
     for case, files in _cases(folder / IMAGES, channels).items():
         if case not in masks:
-            raise DataError(f"{files[0]}: has no mask {case} in {folder / LABELS}")
+            raise DataError(
+                f"{files[0]}: has no mask {case} in {folder / LABELS}: add it, or take the "
+                "image out"
+            )
         row = groups.get(case, {})
         stated = row.get("modality") or modality_named(channels)
         samples.append(

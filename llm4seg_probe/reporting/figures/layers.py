@@ -40,6 +40,17 @@ def by_layer(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return found[["arm", "layer", "seed", "iou"]].sort_values(["arm", "layer", "seed"])
 
 
+def spread(table: pd.DataFrame) -> pd.DataFrame:
+    """How scores of ``arm, layer, iou`` are spread, by arm: ``between_layers, between_seeds``.
+
+    The standard deviation of the layers' means, and the mean over layers of the standard
+    deviation of one layer's runs (NaN where there is one run of each).
+    """
+    layers = table.dropna(subset="layer").groupby(["arm", "layer"])["iou"]
+    found = layers.agg(mean="mean", sd="std").groupby("arm")
+    return found.agg(between_layers=("mean", "std"), between_seeds=("sd", "mean"))
+
+
 def figure(ours: pd.DataFrame, theirs: pd.DataFrame) -> Figure:
     """Draw two tables of ``arm, layer, iou``: ours with a dot per seed, the paper's without.
 

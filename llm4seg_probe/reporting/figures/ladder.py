@@ -1,0 +1,100 @@
+"""The gain taken apart: what each part of the layer adds, from plain CNN to language model."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.reporting import labels
+from llm4seg_probe.reporting.figures.rows import arm_axis, tall_figure
+from llm4seg_probe.reporting.style import BAND, INK, MUTED, PAPER, arm_style, paper_style
+
+_BESIDE_GAP = 0.6  # rows between the ladder and what stands beside it
+
+
+def figure(ladder: pd.DataFrame) -> Figure:
+    """Draw ``ladder.csv`` of its first data set: a bar per step from where the last one ended.
+
+    Below the steps, the arms beside the ladder, each from its foot. Raises TableError for a
+    table without rows.
+    """
+    if ladder.empty:
+        raise TableError("ladder.csv has no rows")
+    rows = ladder[ladder["dataset"] == ladder["dataset"].iloc[0]].reset_index(drop=True)
+    is_step = rows["step"].notna()
+    places = rows.index.to_numpy(float) + _BESIDE_GAP * (~is_step).to_numpy()
+    foot = str(rows["from"].iloc[0])
+    with paper_style():
+        drawing = tall_figure(len(rows) + _BESIDE_GAP, row_height=0.98, extra=2.2)
+        axes = drawing.add_subplot()
+        arm_axis(axes, [_name(row) for _, row in rows.iterrows()])
+        axes.set_yticks(places)
+        axes.set_ylim(places.max() + 0.6, -0.6)
+        axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
+        for place, (_, row) in zip(places, rows.iterrows(), strict=True):
+            _draw(axes, place, row)
+        _join(axes, places[is_step], rows[is_step])
+        if not is_step.all():
+            axes.axhline(places[~is_step].min() - 0.5 - _BESIDE_GAP / 2, color=BAND, linewidth=0.6)
+        score = labels.measure(str(rows["score"].iloc[0])).name
+        axes.set_xlabel(f"Gain in {score} over {arm_style(foot).label}")
+        axes.annotate("step", (1.02, 1.0), xycoords="axes fraction", va="bottom", color=MUTED)
+        drawing.legend(
+            handles=[
+                Patch(color=MUTED, alpha=0.45, lw=0, label="what the step adds"),
+                Line2D([], [], color=INK, lw=1.4, label="95 % interval over seeds, of the step"),
+            ],
+            loc="outside lower left",
+            ncols=2,
+            columnspacing=1.2,
+            handlelength=1.6,
+        )
+    return drawing
+
+
+def alt(ladder: pd.DataFrame) -> str:
+    """The drawn numbers in words."""
+    rows = ladder[ladder["dataset"] == ladder["dataset"].iloc[0]]
+    parts = [
+        f"{arm_style(row['from']).label} to {arm_style(row['to']).label} "
+        + labels.effect(row["difference"], row["ci_low"], row["ci_high"])
+        for _, row in rows.iterrows()
+    ]
+    return f"Bars from arm to arm with 95 % intervals over seeds: {'; '.join(parts)}."
+
+
+def _name(row: pd.Series) -> str:
+    return "\n".join([arm_style(row["to"]).label, *textwrap.wrap(f"+ {row['what']}", 26)[:2]])
+
+
+def _draw(axes: Axes, place: float, row: pd.Series) -> None:
+    if pd.isna(row["difference"]):
+        return
+    style = arm_style(row["to"])
+    start = row["gain"] - row["difference"]
+    axes.barh(
+        place, row["difference"], left=start, height=0.5, color=style.colour, alpha=0.45, zorder=2
+    )
+    if pd.notna(row["ci_low"]):
+        axes.hlines(place, start + row["ci_low"], start + row["ci_high"], INK, linewidth=1.4)
+    axes.scatter(
+        row["gain"], place, s=24, color=style.colour, marker=style.marker, edgecolor=PAPER,
+        linewidth=0.6, zorder=4,
+    )  # fmt: skip
+    decimals = labels.decimals_for(row["ci_high"] - row["ci_low"])
+    axes.annotate(
+        labels.number(row["difference"], decimals, signed=True), (1.02, place),
+        xycoords=("axes fraction", "data"), va="center", color=INK,
+    )  # fmt: skip
+
+
+def _join(axes: Axes, places: pd.Series, rows: pd.DataFrame) -> None:
+    """A thin line from where a step ends to where the next begins."""
+    for upper, lower, gain in zip(places[:-1], places[1:], rows["gain"][:-1], strict=True):
+        axes.vlines(gain, upper, lower, MUTED, linewidth=0.6, zorder=1.5)

@@ -1,0 +1,185 @@
+"""The design as it was run, as the paragraphs that a paper's methods section needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from llm4seg_probe.config import Config
+from llm4seg_probe.reporting.context import ClaimContext, DatasetContext, ReportContext
+from llm4seg_probe.reporting.results import Results
+from llm4seg_probe.reporting.style import arm_style
+
+NAME = "methods.md"
+
+_ATTENTION = {
+    "causal": "a causal mask over the tokens in raster order",
+    "reference": "a causal mask over the tokens in raster order, as published",
+    "bidirectional": "no mask, so that every token sees all others",
+}
+_POSITION = {
+    "reference": "one rotation angle per token, as published (raster index in radians, sine and "
+    "cosine exchanged)",
+    "rope": "the model's own rotary positions in raster order",
+    "axial-rope": "rotary positions by row and column",
+    "none": "no position encoding",
+}
+_KINDS = {
+    "superiority": "superiority",
+    "non-inferiority": "non-inferiority (one-sided, 90 % interval above −margin)",
+    "equivalence": "equivalence (two one-sided tests)",
+    "association": "repeated-measures correlation",
+}
+
+
+def methods_text(results: Results) -> str:
+    """Paragraphs in Markdown on data, network, arms, training, selection and statistics.
+
+    All of it is generated from the configuration and the tables. Raises ConfigError where the base
+    configuration of ``analysis.yaml`` is none.
+    """
+    context = results.context
+    config = context.config
+    paragraphs = {
+        "Data": _data(context.all_datasets, config),
+        "Network and arms": _network(context, config),
+        "Training and selection": _training(context, config),
+        "What varies": _varying(results),
+        "Statistics": _statistics(context),
+        "Decided in advance": _in_advance(context.claims),
+        "What it rests on": " ".join([context.rests_on, *_machine(context)]),
+    }
+    parts = [f"# Methods: {context.title}", context.question]
+    parts += [f"**{title}.** {' '.join(text.split())}" for title, text in paragraphs.items() if text]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(datasets: Iterable[DatasetContext], config: Config) -> str:
+    sentences = []
+    for data in datasets:
+        counts = ", ".join(f"{count} {name}" for name, count in data.counts.items())
+        described = f" ({data.description})" if data.description else ""
+        split = f", split `{data.split}`" if data.split else ""
+        sentences.append(f"{data.name}{described}: {counts or 'not counted'}{split}.")
+        sentences += list(data.caveats)
+    given = config.data
+    size = " × ".join(map(str, given.image_size))
+    how = "resized to" if given.sampling == "whole" else "cut into patches of"
+    sentences.append(
+        f"Images of {given.channels} channel{'s' if given.channels > 1 else ''} were {how} {size} "
+        f"{'voxels' if len(given.image_size) == 3 else 'pixels'}, normalised as "
+        f"`{given.normalisation}`, and augmented as "
+        f"`{given.augmentation if isinstance(given.augmentation, str) else 'listed'}`, drawn by "
+        f"seed, epoch and image. The split was drawn with seed {given.split_seed} and is the same "
+        "for all arms and seeds."
+    )
+    return " ".join(sentences)
+
+
+def _network(context: ReportContext, config: Config) -> str:
+    backbone, booster = config.backbone, config.booster
+    widths = f" of widths {'-'.join(map(str, backbone.widths))}" if backbone.widths else ""
+    layers = ", ".join(map(str, booster.layers))
+    plural = "s" if len(booster.layers) > 1 else ""
+    arms = "; ".join(f"`{arm}` ({arm_style(arm).meaning})" for arm in context.arms)
+    residual = "with" if booster.residual else "without"
+    return (
+        f"The network is {backbone.name}{widths}. Between its encoder and decoder stood layer"
+        f"{plural} {layers} of {booster.source} between two linear adapters (initialised as "
+        f"`{booster.adapter_init}`), with {_ATTENTION[booster.attention]} and "
+        f"{_POSITION[booster.position]}, {residual} a residual around it"
+        f"{', with the final norm' if booster.final_norm else ''}; random layers were initialised "
+        f"as `{booster.init}`. Arms: {arms}. The CNN's first weights, the split and the order of "
+        "the batches are the same for all arms of a seed."
+    )
+
+
+def _training(context: ReportContext, config: Config) -> str:
+    training, optimiser = config.training, config.training.optimiser
+    rates = {"adapters": optimiser.adapters_lr, "a trained layer": optimiser.layer_lr}
+    others = "".join(f", {rate:g} for {name}" for name, rate in rates.items() if rate is not None)
+    losses = {
+        "cross-entropy": training.cross_entropy_weight,
+        "Dice": training.dice_weight,
+        "focal": training.focal_weight,
+        "Tversky": training.tversky_weight,
+    }
+    loss = " + ".join(f"{weight:g} {name}" for name, weight in losses.items() if weight)
+    seeds = ", ".join(map(str, context.seeds))
+    early = (
+        f", stopped early after {training.early_stopping} epochs without a better one"
+        if training.early_stopping
+        else ""
+    )
+    return (
+        f"Runs were trained for {training.epochs} epochs{early} in batches of "
+        f"{training.batch_size}{_accumulated(training.accumulate)} with {optimiser.name}, peak "
+        f"learning rate {optimiser.lr:g}{others}, schedule `{optimiser.schedule}`, weight decay "
+        f"{optimiser.weight_decay:g}, loss {loss}, in {config.compute.precision}. The epoch with "
+        "the best mean IoU on the validation images was kept, and scored once on the test images "
+        f"(a pixel is foreground above a probability of {config.evaluation.threshold:g}). Seeds: "
+        f"{seeds}."
+    )
+
+
+def _accumulated(count: int) -> str:
+    return f" × {count} accumulated" if count > 1 else ""
+
+
+def _varying(results: Results) -> str:
+    runs = results.tables.get("runs.csv")
+    if runs is None or "deviation" not in runs.columns:
+        return ""
+    told = runs["deviation"].astype(object).where(runs["deviation"].notna(), "")
+    named = [f"{arm}[{text}]" for arm, text in zip(runs["arm"], told, strict=True) if text]
+    if not named:
+        return ""
+    shown = "; ".join(f"`{name}`" for name in dict.fromkeys(named))
+    return f"Beside the arms as described, these conditions deviate in what they name: {shown}."
+
+
+def _statistics(context: ReportContext) -> str:
+    seeds = len(context.seeds)
+    floor = f" (with {seeds} seeds it cannot give less than {2 / 2**seeds:g})" if seeds > 1 else ""
+    return (
+        "Scores are means over the test images of each run; arms are compared within seeds. The "
+        "main test is the paired t-test over seeds with its 95 % interval, α = 0.05, two-sided "
+        f"unless stated; beside it the exact sign-flip test{floor}, and bootstraps over patients "
+        "and over seeds and patients (crossed), the former with ten or more patients only. A claim "
+        "of several comparisons is as good as its weakest. Within a family p is adjusted by "
+        "Holm's method. Equivalence is tested by two one-sided tests against the margin. A verdict "
+        "is *supported* or *contradicted* by the adjusted p, else *equivalent* by the equivalence "
+        "test, else *inconclusive*, with the number of seeds that the margin would take at 80 % "
+        "power."
+    )
+
+
+def _in_advance(claims: Sequence[ClaimContext]) -> str:
+    before = [claim for claim in claims if claim.in_advance]
+    after = [claim for claim in claims if not claim.in_advance]
+    sentences = []
+    if before:
+        listed = "; ".join(map(_claim, before))
+        sentences.append(f"These claims and margins were written before the first run: {listed}.")
+    if after:
+        sentences.append(f"Looked at afterwards: {'; '.join(map(_claim, after))}.")
+    return " ".join(sentences)
+
+
+def _claim(claim: ClaimContext) -> str:
+    pairs = " and ".join(f"`{pair.a}` against `{pair.b}`" for pair in claim.comparisons)
+    margin = f", margin {claim.margin:g}" if claim.margin is not None else ""
+    family = f", family {claim.family}" if claim.family else ""
+    kind = _KINDS.get(claim.kind, claim.kind)
+    compared = f": {kind} of {pairs}" if pairs else ""
+    measured = f" in {claim.score} of {claim.table}.csv"
+    if claim.x and claim.y:
+        arms = ", ".join(f"`{arm}`" for arm in claim.arms)
+        measured = f": {kind} of {claim.x.score} with {claim.y.score} within {arms}"
+    return f"*{claim.id}* ({claim.statement}){compared}{measured}{margin}{family}"
+
+
+def _machine(context: ReportContext) -> list[str]:
+    if not context.machine:
+        return []
+    told = ", ".join(f"{name} {value}" for name, value in context.machine.items() if value)
+    return [f"Machine: {told}."]

@@ -1,0 +1,77 @@
+"""One section per probe whose results lie in a folder of their own, beside the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from llm4seg_probe.reporting import labels
+from llm4seg_probe.reporting.context import ProbeAbout
+from llm4seg_probe.reporting.results import Results
+from llm4seg_probe.reporting.style import arm_style, in_order
+from llm4seg_probe.reporting.summaries import told_apart
+from llm4seg_probe.tables import SCHEMAS, Schema, read_table
+
+_SPOKEN = 3  # columns whose means a figure says
+
+
+@dataclass(frozen=True)
+class ProbeSection:
+    """A probe as the page shows it: figures by name, tables and arrays to download, and words."""
+
+    name: str
+    about: ProbeAbout
+    figures: dict[str, Path]
+    files: tuple[Path, ...]
+    numbers: str
+
+    @property
+    def anchor(self) -> str:
+        """Identifier of the section."""
+        return f"probe-{self.name}"
+
+    @property
+    def title(self) -> str:
+        """Its title, which begins with a capital."""
+        return self.about.title[:1].upper() + self.about.title[1:]
+
+
+def probe_sections(results: Results) -> list[ProbeSection]:
+    """The probes of a folder of results. Raises TableError for a table that cannot be read."""
+    runs = results.written.get("runs.csv")
+    return [_section(results.folder / name, about, runs) for name, about in results.probes.items()]
+
+
+def _section(folder: Path, about: ProbeAbout, runs: pd.DataFrame | None) -> ProbeSection:
+    there = {path.stem: path for path in sorted((folder / "figures").glob("*.svg"))}
+    wanted = dict.fromkeys(Path(name).stem for name in about.figures) or there
+    own = folder / f"{folder.name}.csv"
+    schema = SCHEMAS.get(own.name)
+    return ProbeSection(
+        folder.name,
+        about,
+        {name: there[name] for name in wanted if name in there},
+        tuple(sorted([*folder.glob("*.csv"), *folder.glob("*.npz")])),
+        numbers(read_table(own, schema), schema, runs) if schema and own.is_file() else "",
+    )
+
+
+def numbers(table: pd.DataFrame, schema: Schema, runs: pd.DataFrame | None = None) -> str:
+    """The means of the first measurements of a probe's table by arm, in one sentence.
+
+    Rows of a null are left out, and nothing else is: sites and settings are averaged over.
+    """
+    values = [name for name, kind in schema.values.items() if kind == "number"]
+    values = [name for name in values if table[name].notna().any()][:_SPOKEN]
+    ours = table[table["null"] == ""] if "null" in table.columns else table
+    if ours.empty or not values:
+        return ""
+    means = told_apart(ours, runs).groupby("arm")[values].mean()
+    parts = [
+        f"{arm_style(arm).label} "
+        + ", ".join(f"{name} {labels.number(means.loc[arm, name], 3)}" for name in values)
+        for arm in in_order(means.index)
+    ]
+    return f"Means over all rows by arm: {'; '.join(parts)}."
