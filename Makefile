@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo notebooks test lint clean
 
 help: ## What there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -22,6 +22,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 
 demo: $(VENV)/.installed ## From nothing to a verdict: trains, probes, compares, writes the page
 	$(BIN)/llm4seg-probe demo
+
+notebooks: $(VENV)/.installed-dev ## All notebooks; figures and executed copies in reports/notebooks
+	mkdir -p reports/notebooks
+	$(BIN)/jupyter execute notebooks/*.ipynb --timeout=900 \
+		--output='../reports/notebooks/{notebook_name}'
 
 test: $(VENV)/.installed-dev ## The whole test suite
 	$(BIN)/python -m pytest

@@ -1,24 +1,26 @@
-"""Effective rank against float64 ``svdvals`` and MONAI-sized loops, interleaved.
+"""Effective rank against float64 ``svdvals``, MONAI's, and all tokens at once; interleaved.
 
-    python analyses/benchmarks/rank_speed.py [--repeats 7] > rank_speed.csv
+    python analyses/benchmarks/rank_speed.py [--repeats 5] > rank_speed.csv
 
-Ways, on the same float32 tokens (B, N, C):
+Ways, on the same tokens (B, N, C), which take turns:
 
-- ``ours``: ``llm4seg_probe.effective_rank``, the float64 Gram matrix of the smaller side;
+- ``ours``: ``llm4seg_probe.effective_rank``, from the float64 Gram matrix of the smaller side;
 - ``svdvals``: ``torch.linalg.svdvals`` in float64, then the entropy of the normalised values;
-- ``loop``: the same image by image through ``torch.linalg.svd``, singular vectors and all, as
-  scripts that come with papers do;
-- ``ours-dataset`` and ``concatenated``: the rank of all tokens of the batch as one matrix, merged
-  in one pass, against the singular values of the concatenation.
+- ``monai``: MONAI's embedding collapse metric, image by image as it takes them: float32, all of
+  the decomposition, of centred tokens, so that it gives another number;
+- ``ours-dataset``: all tokens of the batch as one matrix, merged image by image in one pass, and
+  ``concatenated``: ``svdvals`` of that matrix.
 
-Each row is the median over the repeats; the ratio is to ``svdvals`` (``concatenated`` for the data
-set). ``error`` is the largest relative difference in effective rank, over tokens with a spectrum
-that falls over twelve decades too (``steep``).
+Milliseconds are medians over the repeats; ``ratio`` is to ``svdvals``, and to ``concatenated`` for
+the data set. ``error`` is the largest relative difference in effective rank from that yardstick.
+``flat`` are float32 Gaussian tokens; ``steep`` ones have a spectrum that falls over twelve decades,
+in float64, where ours takes the SVD too: they are there for the error, and measured once.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -31,39 +33,47 @@ from torch import Tensor
 import llm4seg_probe as lp
 from llm4seg_probe.measures.rank import MergedTokens, spectrum_measures
 
-SHAPES = ((16, 256, 2048), (8, 1024, 576), (16, 256, 256), (16, 36, 576))
+Ways = dict[str, Callable[[Tensor], Tensor]]
 
 
 def main() -> None:
-    """Measure every shape, flat and steep, and print a CSV."""
+    """Measure every case, and print a CSV."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--small", action="store_true", help="shapes an eighth as wide, to see that it works"
+    )
+    given = parser.parse_args()
+    scale = 8 if given.small else 1
     rows = []
-    for shape in SHAPES:
-        for spectrum, tokens in (("flat", flat(shape)), ("steep", steep(shape))):
-            for yardstick, ways in groups().items():
-                rows += measured(tokens, ways, yardstick, repeats, shape, spectrum)
+    for shape, spectrum, ways in cases(scale):
+        tokens = flat(shape) if spectrum == "flat" else steep(shape)
+        repeats = given.repeats if spectrum == "flat" else 1
+        about = {"shape": "x".join(map(str, shape)), "spectrum": spectrum}
+        rows += [{**about, **row} for row in measured(tokens, ways, repeats)]
     pd.DataFrame(rows).to_csv(sys.stdout, index=False)
 
 
-def groups() -> dict[str, dict[str, Callable[[Tensor], Tensor]]]:
-    """Ways that give the same number, by the one that the others are held against."""
-    return {
-        "svdvals": {"ours": lp.effective_rank, "svdvals": by_svdvals, "loop": by_loop},
-        "concatenated": {"ours-dataset": merged, "concatenated": concatenated},
-    }
+def cases(scale: int) -> list[tuple[tuple[int, int, int], str, Ways]]:
+    """Shape, spectrum, and ways, the first of which is the yardstick."""
+    images: Ways = {"svdvals": by_svdvals, "ours": lp.effective_rank}
+    dataset: Ways = {"concatenated": concatenated, "ours-dataset": merged}
+    wide, long = (16, 256 // scale, 2048 // scale), (8, 1024 // scale, 576 // scale)
+    booster, square = (16, 36, 576 // scale), (16, 256 // scale, 256 // scale)
+    return [
+        (wide, "flat", {**images, "monai": by_monai}),
+        (long, "flat", images),
+        (booster, "flat", {**images, "monai": by_monai}),
+        (square, "flat", dataset),
+        (wide, "steep", images),
+        (long, "steep", images),
+        (square, "steep", dataset),
+    ]
 
 
-def measured(
-    tokens: Tensor,
-    ways: dict[str, Callable[[Tensor], Tensor]],
-    yardstick: str,
-    repeats: int,
-    shape: tuple[int, ...],
-    spectrum: str,
-) -> list[dict[str, object]]:
+def measured(tokens: Tensor, ways: Ways, repeats: int) -> list[dict[str, object]]:
     """One row per way, the ways taking turns."""
+    yardstick = next(iter(ways))
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     found = {way: function(tokens) for way, function in ways.items()}  # warms up
     for _ in range(repeats):
@@ -72,27 +82,26 @@ def measured(
             function(tokens)
             seconds[way].append(time.perf_counter() - start)
     median = {way: statistics.median(values) for way, values in seconds.items()}
-    wanted = found[yardstick].double()
+    wanted = found[yardstick]
+    errors = {way: ((found[way] - wanted).abs() / wanted).max().item() for way in ways}
     return [
         {
-            "shape": "x".join(map(str, shape)),
-            "spectrum": spectrum,
             "way": way,
             "milliseconds": 1000 * median[way],
             "ratio": median[way] / median[yardstick],
-            "error": ((found[way].double() - wanted).abs() / wanted).max().item(),
+            "error": math.nan if way == "monai" else errors[way],
             "threads": torch.get_num_threads(),
         }
         for way in ways
     ]
 
 
-def flat(shape: tuple[int, ...]) -> Tensor:
+def flat(shape: tuple[int, int, int]) -> Tensor:
     """Gaussian tokens."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def steep(shape: tuple[int, ...]) -> Tensor:
+def steep(shape: tuple[int, int, int]) -> Tensor:
     """Tokens whose singular values fall geometrically over twelve decades, in float64."""
     source = torch.Generator().manual_seed(1)
     batch, count, channels = shape
@@ -108,25 +117,25 @@ def by_svdvals(tokens: Tensor) -> Tensor:
     return spectrum_measures(torch.linalg.svdvals(tokens.double()))["effective_rank"]
 
 
-def by_loop(tokens: Tensor) -> Tensor:
-    """Effective rank image by image, from a full decomposition."""
-    sigma = torch.stack(
-        [torch.linalg.svd(image.double(), full_matrices=False)[1] for image in tokens]
-    )
-    return spectrum_measures(sigma)["effective_rank"]
+def by_monai(tokens: Tensor) -> Tensor:
+    """MONAI's score, 1 less the effective rank of centred tokens as a share of the largest."""
+    from monai.metrics.embedding_collapse import EmbeddingCollapseMetric
+
+    metric = EmbeddingCollapseMetric("none", ["effective_rank"])
+    return torch.stack([metric(image)["effective_rank_score"] for image in tokens])
 
 
 def merged(tokens: Tensor) -> Tensor:
     """Effective rank of all tokens, streamed image by image."""
     stream = MergedTokens()
     for image in tokens:
-        stream.add(image[None])
-    return spectrum_measures(stream.singular_values()[None])["effective_rank"]
+        stream.add(image)
+    return stream.measures()["effective_rank"]
 
 
 def concatenated(tokens: Tensor) -> Tensor:
     """Effective rank of all tokens, which are in memory at once."""
-    return by_svdvals(tokens.flatten(0, 1)[None])
+    return by_svdvals(tokens.flatten(0, 1)[None])[0]
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ Network, optimiser and schedule are the same. The allocator is one for a process
 process of its own that lives through all rounds. They take turns in blocks of steps, in one order
 and then the reverse; the first block of each warms up and does not count.
 
-``milliseconds`` is the median step, from the end of one step to the end of the next; ``to_published``
+``milliseconds`` is the median step, from the end of one to the end of the next; ``to_published``
 and ``to_bare`` are medians over the rounds of the ratio of two blocks' medians, so that a stall of
 the machine counts once. ``waiting_share`` is the share of the time between the end of one step and
-the beginning of the next: loading, augmenting and collating a batch (in the same process, the
-default), and what Lightning does in between. Idle and with the defaults it takes about twenty
-minutes on two cores, most of them at 256 px.
+the beginning of the next: what the loader is waited for (with ``--workers 0``, the default, reading
+from memory, augmentation and collation), and what Lightning does in between. Idle and with the
+defaults it takes about twenty minutes on two cores, most of them at 256 px.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Setting:
     network: str
     threads: int
     augmentation: str
+    workers: int
     blocks: int
     block: int
 
@@ -85,7 +86,7 @@ class Setting:
                 "arm": "llm",
                 "data": {"image_size": (self.size, self.size), "augmentation": self.augmentation},
                 "backbone": {"widths": WIDTHS[self.network]},
-                "training": {"batch_size": BATCH, "epochs": 1},
+                "training": {"batch_size": BATCH, "epochs": 1, "workers": self.workers},
                 "compute": {"threads": self.threads, "precision": precision, "accelerator": "cpu"},
             }
         )
@@ -111,14 +112,16 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=WIDTHS, default=list(WIDTHS))
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--augmentation", default="reference")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--block", type=int, default=5)
     given = parser.parse_args()
     for number, (size, network, threads) in enumerate(
         itertools.product(given.sizes, given.networks, given.threads)
     ):
-        # One block more than there are rounds, to warm up.
-        setting = Setting(size, network, threads, given.augmentation, given.rounds + 1, given.block)
+        blocks = given.rounds + 1  # the first warms up
+        loading = (given.augmentation, given.workers)
+        setting = Setting(size, network, threads, *loading, blocks, given.block)
         table = pd.DataFrame(rows(setting, taken_in_turns(setting)))
         table.to_csv(sys.stdout, index=False, header=number == 0)
         sys.stdout.flush()
@@ -132,7 +135,7 @@ def taken_in_turns(setting: Setting) -> dict[str, list[Block]]:
         ends = {}
         for way in WAYS:
             ours, theirs = context.Pipe()
-            process = context.Process(target=work, args=(way, setting, theirs), daemon=True)
+            process = context.Process(target=work, args=(way, setting, theirs))
             process.start()
             stack.callback(process.join)
             theirs.close()

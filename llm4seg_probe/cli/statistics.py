@@ -96,6 +96,10 @@ def audit(
         list[str] | None, typer.Option(help="role=column, such as seed=repeat; repeatable.")
     ] = None,
     n: Annotated[int | None, typer.Option(help="Runs behind each printed mean.")] = None,
+    test_share: Annotated[
+        float | None,
+        typer.Option(help="Share of a fold's test data; one over the folds if unsaid."),
+    ] = None,
     margin: Annotated[float | None, typer.Option(help="Smallest difference that matters.")] = None,
     out: Out = Path("reports/audit"),
     as_json: Json = False,
@@ -105,8 +109,9 @@ def audit(
 
     assert out is not None
     found, written = audit_tables(
-        results, out, baseline=baseline, columns=pairs(column), n=n, margin=margin
-    )
+        results, out, baseline=baseline, columns=pairs(column), n=n, test_share=test_share,
+        margin=margin,
+    )  # fmt: skip
     if as_json:
         rows = records(found.comparison)
         emit_json({"design": asdict(found.design), "files": written, "rows": rows})
@@ -119,8 +124,8 @@ def audit(
         say(f"{'allowed' if test.allowed else 'refused'}: {test.name} ({test.why})")
     for sentence in found.sentences:
         say(sentence)
-    for path in written:
-        say(f"The table: {path}")
+    for name, path in written.items():
+        say(f"The {name}: {path}")
 
 
 COMMANDS = {"compare": compare, "plan": plan, "audit": audit}

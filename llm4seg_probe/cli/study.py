@@ -145,13 +145,17 @@ def _study(
 
 def report(
     runs: Annotated[Path, typer.Argument(help="Folder of a sweep's results.")],
+    cases: Annotated[
+        list[str] | None,
+        typer.Option("--case", help="An image that the explorer is to show; may be repeated."),
+    ] = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """The HTML page with its figures, drawn from the tables in a folder of results."""
     from llm4seg_probe.reporting.report import write_report
 
-    page = write_report(runs, out)
+    page = write_report(runs, out, tuple(cases or ()))
     emit_json({"page": page}) if as_json else say(f"The page: {page.resolve()}")
 
 

@@ -74,14 +74,18 @@ def to_channels(pixels: Tensor, channels: int) -> Tensor:
     found = pixels.shape[0]
     if found == channels:
         return pixels
-    if found == 1:
+    if found == 1 and channels == 3:
         return pixels.expand(channels, *pixels.shape[1:])
     if found == 3 and channels == 1:
         return torch.einsum("c,c...->...", torch.tensor(LUMINANCE), pixels)[None]
     raise DataError(
         f"the image has {found} channels, data.channels is {channels}: train with "
-        f"data.channels={found}, or give images of 1 channel or {3 if channels == 1 else channels}"
+        f"data.channels={found}, or give images of {_taken_by(channels)}"
     )
+
+
+def _taken_by(channels: int) -> str:
+    return "1 channel or 3" if channels in (1, 3) else f"{channels} channels"
 
 
 def by_modality(pixels: Tensor, modality: str, window: Window) -> Tensor:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from llm4seg_probe.reporting import labels, listings
 from llm4seg_probe.reporting.context import ClaimContext
-from llm4seg_probe.reporting.figures import activation, densities, gallery
+from llm4seg_probe.reporting.figures import activation, association, densities, gallery
 from llm4seg_probe.reporting.figures import claim as claim_figure
 from llm4seg_probe.reporting.listings import Listing
 from llm4seg_probe.reporting.results import Results
@@ -20,22 +20,28 @@ from llm4seg_probe.statistics.claims import ready
 from llm4seg_probe.statistics.conditions import Term, parse
 from llm4seg_probe.statistics.pairing import Paired
 from llm4seg_probe.statistics.resolving import NotThere, resolve
+from llm4seg_probe.tables import ASSOCIATION
 
-_PAIRED = (
-    "Left, each line is one seed, from the condition that the claim speaks for to what it is "
-    "compared with: the runs that a line joins share the split, the order of the batches and the "
-    "CNN's first weights. Right, the difference in each case, mean over seeds; the band is the "
-    "margin that was said to matter."
+READING = (
+    "Left in each figure, a line is one seed, from the condition that the claim speaks for (a) to "
+    "what it is compared with (b): the runs that a line joins share the split, the order of the "
+    "batches and the CNN's first weights. Right, a − b in each case, mean over seeds, or in each "
+    "seed where the two share no cases; the bar is the mean, the band the margin that was said to "
+    "matter."
 )
+"""How the figures of the claims are read."""
+
 SHOWS = {
-    "superiority": _PAIRED,
-    "non-inferiority": f"{_PAIRED} The claim holds where the 90 % interval lies above the lower "
-    "edge of the band.",
-    "equivalence": f"{_PAIRED} The claim holds where the 90 % interval lies within the band.",
+    "superiority": "It is supported where a is better than b, by the adjusted p, in each of its "
+    "comparisons.",
+    "non-inferiority": "It is supported where the 90 % interval of a − b lies above −margin: that "
+    "no difference was found is not enough.",
+    "equivalence": "It is supported where the 90 % interval of a − b lies within the margin: that "
+    "no difference was found is not enough.",
     "association": "A dot is one run, its arm's mean taken off both measurements: what makes one "
     "arm better than another plays no part.",
 }
-"""What the figure of a claim shows, by the kind of the claim."""
+"""What it takes to support a claim, by its kind."""
 
 CANNOT = {
     "scores": "The lines spread as training runs do on these images; what other patients, another "
@@ -46,10 +52,12 @@ CANNOT = {
     "maps": "Reduction and threshold are choices, and another choice gives another number. Where "
     "the foreground sits in the same place in every image, a map overlaps it without having seen "
     "it: compare with the box of another image's map.",
+    "association": "Runs with more of one may have more of the other because of something that "
+    "moves both: whether one makes the other takes an intervention.",
     "curves": "Training curves are of the images that the network was trained or chosen on; they "
     "say nothing about new ones.",
 }
-"""What the measurement of a claim cannot show, by its table."""
+"""What the measurement of a claim cannot show, by its table, or its kind."""
 
 BEARS_ON = {
     "global": ("field", "attention"),
@@ -96,6 +104,11 @@ class ClaimSection:
         return conditions_of(self.claim)
 
     @property
+    def cannot(self) -> str:
+        """What its measurement cannot show."""
+        return CANNOT.get(self.claim.kind) or CANNOT.get(self.claim.table, "")
+
+    @property
     def listing(self) -> Listing | None:
         """Its rows of ``comparison.csv``."""
         comparison = self.results.tables.get("comparison.csv")
@@ -133,7 +146,22 @@ class ClaimSection:
                 f"{labels.measure(self.claim.score, table).name} of the claim's conditions: a on "
                 "top, b below it.",
             )
+        if self.claim.kind == "association":
+            yield from self._association()
         yield from self._of_its_table()
+
+    def _association(self) -> Iterator[ClaimFigure]:
+        table = self.results.tables.get(ASSOCIATION.name)
+        rows = None if table is None else table[table["claim"] == self.claim.id]
+        if rows is not None and len(rows):
+            yield ClaimFigure(
+                self.anchor,
+                ASSOCIATION.name,
+                association.figure(rows),
+                association.alt(rows),
+                "A mark per run, a line of one slope per arm; large pale marks are the means of "
+                "the arms.",
+            )
 
     def _of_its_table(self) -> Iterator[ClaimFigure]:
         chosen = self._rows(f"{self.claim.table}.csv")
@@ -191,9 +219,7 @@ def claim_sections(results: Results) -> list[ClaimSection]:
 
     Raises TableError where a table has changed since the claims were judged.
     """
-    tables = ready(
-        {name.removesuffix(".csv"): table for name, table in results.written.items()}
-    )
+    tables = ready({name.removesuffix(".csv"): table for name, table in results.written.items()})
     return [
         ClaimSection(stated, tuple(_pairs(stated, tables)), results)
         for stated in results.context.claims
@@ -202,10 +228,12 @@ def claim_sections(results: Results) -> list[ClaimSection]:
 
 def conditions_of(stated: ClaimContext) -> list[str]:
     """The conditions of a claim as the tables name them, without site, data set and the like."""
-    found = {}
+    found: dict[str, None] = {}
     for pair in stated.comparisons:
         for term in _terms(pair.a, pair.b):
-            kept = sorted(f"{name}={value}" for name, value in term.filters if name not in _SETTINGS)
+            kept = sorted(
+                f"{name}={value}" for name, value in term.filters if name not in _SETTINGS
+            )
             found[term.arm + (f"[{','.join(kept)}]" if kept else "")] = None
     return list(found)
 

@@ -67,9 +67,7 @@ def run_lengths(mask: np.ndarray) -> bytes:
     return bytes(found)
 
 
-def _set(
-    results: Results, arrays: MapArrays, name: str, cases: Sequence[Case]
-) -> dict[str, Any]:
+def _set(results: Results, arrays: MapArrays, name: str, cases: Sequence[Case]) -> dict[str, Any]:
     places = [case.place for case in cases]
     images = [case.name for case in cases]
     arms = in_order([*arrays.prediction_arm.tolist(), *arrays.map_arm.tolist()])
@@ -117,7 +115,9 @@ def _set_names(results: Results) -> list[str]:
     for dataset, arrays in zip(datasets, results.galleries, strict=True):
         seen[dataset] += 1
         apart = _shared_deviation(arrays) or f"set {seen[dataset]}"
-        names.append(dataset if count[dataset] == 1 or seen[dataset] == 1 else f"{dataset}, {apart}")
+        names.append(
+            dataset if count[dataset] == 1 or seen[dataset] == 1 else f"{dataset}, {apart}"
+        )
     return names
 
 

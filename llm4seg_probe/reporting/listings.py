@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -188,9 +189,9 @@ def run_listing(runs: pd.DataFrame) -> Listing:
     ]
     numeric = {name: pd.api.types.is_numeric_dtype(runs[name]) for name in varying}
 
-    def cell(name: str, value: object) -> Cell:
+    def cell(name: str, value: Any) -> Cell:
         if numeric[name] and pd.notna(value):
-            return number_cell(float(value), f"{float(value):g}")  # type: ignore[arg-type]
+            return number_cell(float(value), f"{float(value):g}")
         return text_cell("" if pd.isna(value) else str(value))
 
     return Listing(

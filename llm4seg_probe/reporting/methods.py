@@ -49,7 +49,9 @@ def methods_text(results: Results) -> str:
         "What it rests on": " ".join([context.rests_on, *_machine(context)]),
     }
     parts = [f"# Methods: {context.title}", context.question]
-    parts += [f"**{title}.** {' '.join(text.split())}" for title, text in paragraphs.items() if text]
+    parts += [
+        f"**{title}.** {' '.join(text.split())}" for title, text in paragraphs.items() if text
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from llm4seg_probe.reporting.claims import BEARS_ON, CANNOT, SHOWS, ClaimSection
+from llm4seg_probe.reporting.claims import BEARS_ON, READING, SHOWS, ClaimSection
 from llm4seg_probe.reporting.drawing import Drawn, place_of, slug
 from llm4seg_probe.reporting.explorer import explorer_data
 from llm4seg_probe.reporting.exporting import TABLES, write_listing
@@ -72,6 +72,7 @@ def write_page(
         facts=facts_of(results),
         arms=_arms(results),
         meanings=VERDICTS,
+        reading=READING,
         explorer=explorer_data(results, cases),
         downloads=_downloads(folder),
         version=version("llm4seg-probe"),
@@ -172,7 +173,7 @@ def _claim(
         "anchor": claim.anchor,
         "row": rows.get(stated.id),
         "shows": SHOWS.get(stated.kind, ""),
-        "cannot": CANNOT.get(stated.table, ""),
+        "cannot": claim.cannot,
         "command": claim.command,
         "drawings": [_inlined(one) for one in figures.get(claim.anchor, ())],
         "listing": writer.shown(claim.listing, slug(claim.anchor)),

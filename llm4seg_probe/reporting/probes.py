@@ -69,9 +69,11 @@ def numbers(table: pd.DataFrame, schema: Schema, runs: pd.DataFrame | None = Non
     if ours.empty or not values:
         return ""
     means = told_apart(ours, runs).groupby("arm")[values].mean()
-    parts = [
-        f"{arm_style(arm).label} "
-        + ", ".join(f"{name} {labels.number(means.loc[arm, name], 3)}" for name in values)
-        for arm in in_order(means.index)
-    ]
+    told = {
+        arm: ", ".join(
+            f"{name} {labels.number(value, 3)}" for name, value in zip(values, row, strict=True)
+        )
+        for arm, row in zip(means.index, means.to_numpy(), strict=True)
+    }
+    parts = [f"{arm_style(arm).label} {told[arm]}" for arm in in_order(told)]
     return f"Means over all rows by arm: {'; '.join(parts)}."

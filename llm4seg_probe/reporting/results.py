@@ -94,7 +94,7 @@ class Results:
         """The results by data set; all of them where there is only one."""
         names = self.datasets
         if len(names) < 2:
-            return {name: self for name in names or [self.context.dataset.name]}
+            return dict.fromkeys(names or [self.context.dataset.name], self)
         return {name: self.of_dataset(name) for name in names}
 
     def at_base(self) -> Results:

@@ -34,6 +34,8 @@ def save_figure(
     }
     paths = {kind: Path(folder) / f"{name}.{kind}" for kind in formats}
     with paper_style(salt=name):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, and the same in each format
         for kind, path in paths.items():
             with atomically(path) as partial:
                 figure.savefig(partial, format=kind, dpi=formats[kind], metadata=metadata[kind])

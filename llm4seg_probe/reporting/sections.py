@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from llm4seg_probe.reporting import alts, listings
-from llm4seg_probe.reporting.figures import activation, densities, forest, gallery, paired
+from llm4seg_probe.reporting.figures import activation, densities, forest, gallery, ladder, paired
+from llm4seg_probe.reporting.gains import ladder_listing, selection_listing
 from llm4seg_probe.reporting.listings import Listing
 from llm4seg_probe.reporting.results import Results
 from llm4seg_probe.reporting.summaries import compared, one_kind_of_map
@@ -137,6 +138,42 @@ SECTIONS: tuple[Section, ...] = (
             ),
         ),
         listing=lambda results: listings.comparison_listing(results.tables["comparison.csv"]),
+    ),
+    Section(
+        anchor="ladder",
+        title="The gain, taken apart",
+        shows="From the plain CNN to the frozen language-model layer, each arm has one thing more "
+        "than the one before: the projections, a non-linearity, a decoder layer's architecture, "
+        "the distribution of its weights, their pre-training. The steps add up to the whole gain. "
+        "Below them, arms that are no step of it, each compared with the plain CNN.",
+        cannot="The intervals are those of single comparisons, none of them adjusted: the claims "
+        "decide, this describes. In another order the parts would share the gain differently.",
+        needs=("ladder.csv",),
+        command=lambda results: results.context.command or "llm4seg-probe sweep",
+        drawings=(
+            Drawing(
+                "ladder",
+                "ladder.csv",
+                lambda results: ladder.figure(results.tables["ladder.csv"]),
+                lambda results: ladder.alt(results.tables["ladder.csv"]),
+                "A bar runs from the mean gain of one arm to that of the next; its line is the "
+                "paired 95 % interval of the step over seeds.",
+            ),
+        ),
+        listing=lambda results: ladder_listing(results.tables["ladder.csv"]),
+    ),
+    Section(
+        anchor="selection",
+        title="What choosing the epoch flatters",
+        shows="What the choice of the best epoch gains on the images that chose it, beyond what it "
+        "gains on others: validation best minus last, less test best minus last, run by run. "
+        "Where two arms are reported in the same way, both are flattered, and only the "
+        "difference between them can explain a gain.",
+        cannot="A run whose last epoch was its best shows no optimism. Longer training on fewer "
+        "validation images would show more than this scale does.",
+        needs=("selection.csv",),
+        command=lambda results: results.context.command or "llm4seg-probe sweep",
+        listing=lambda results: selection_listing(results.tables["selection.csv"]),
     ),
     Section(
         anchor="cases",

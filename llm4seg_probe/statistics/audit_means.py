@@ -3,13 +3,14 @@
 ``comparison`` has one row per data set and arm: ``dataset, score, a, b, n_seeds, difference,
 difference_low, difference_high`` (by rounding), ``p_uncorrelated, crossing, crossing_low,
 crossing_high`` (the correlation from which on p is below alpha), ``smallest_detectable``
-(uncorrelated), ``margin, verdict, sentence``. ``curves``: ``dataset, a, b`` and the columns of
+(uncorrelated), ``margin, verdict, sentence``. ``curves``: ``dataset, score, a, b`` and those of
 :func:`reported.curve`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,14 @@ from llm4seg_probe.statistics.reported import Reported, mean_and_sd, printed
 from llm4seg_probe.statistics.scales import is_lower_better
 from llm4seg_probe.statistics.selecting import as_text
 from llm4seg_probe.statistics.suspicions import Finding
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a printed result stands: results are compared within one data set and score."""
+
+    dataset: str
+    score: str
 
 
 def is_means(table: pd.DataFrame, given: Mapping[str, str]) -> bool:
@@ -43,31 +52,38 @@ def audited(
 ) -> Audit:
     """Audit a table of means; see :func:`audit.audit`."""
     table = table.apply(as_text)
-    results, matches, score = _results(table, given, n)
+    results, matches = _results(table, given, n)
     arms = list(dict.fromkeys(each.arm for _, each in results))
     base, how = chosen_baseline(arms, baseline)
-    largest = max(each.mean.value for _, each in results)
-    size = half_a_point(score, largest, margin)
+    margins = {
+        score: half_a_point(score, _largest(results, score), margin)
+        for score in dict.fromkeys(place.score for place, _ in results)
+    }
     pairs = [
-        (dataset, each, against)
-        for dataset, each in results
+        (place, each, against)
+        for place, each in results
         for other, against in results
-        if other == dataset and against.arm == base and each.arm != base
+        if other == place and against.arm == base and each.arm != base
     ]
     if not pairs:
         raise TableError(f"no arm stands in the same data set as the baseline '{base}'")
-    rows = [_row(dataset, a, b, score, size, alpha) for dataset, a, b in pairs]
+    rows = [_row(place, a, b, margins[place.score], alpha) for place, a, b in pairs]
     curves = [
-        reported.curve(a, b).assign(dataset=dataset, a=a.arm, b=b.arm) for dataset, a, b in pairs
+        reported.curve(a, b).assign(dataset=place.dataset, score=place.score, a=a.arm, b=b.arm)
+        for place, a, b in pairs
     ]
-    datasets = len({dataset for dataset, _ in results})
+    datasets = len({place.dataset for place, _ in results})
     runs = max(each.n for _, each in results)
     design = Design("means", (), len(arms), runs, None, None, datasets, len(rows))
     findings = [*_findings(len(rows)), Finding("note", how)]
     return Audit(
-        design, score, base, size, matches, tuple(findings), _tests(), pd.DataFrame(rows),
-        pd.concat(curves, ignore_index=True),
+        design, ", ".join(margins), base, max(margins.values()), matches, tuple(findings),
+        _tests(), pd.DataFrame(rows), pd.concat(curves, ignore_index=True),
     )  # fmt: skip
+
+
+def _largest(results: list[tuple[Place, Reported]], score: str) -> float:
+    return max(each.mean.value for place, each in results if place.score == score)
 
 
 def _cells(table: pd.DataFrame) -> list[str]:
@@ -83,26 +99,38 @@ def _cells(table: pd.DataFrame) -> list[str]:
 
 def _results(
     table: pd.DataFrame, given: Mapping[str, str], n: int | None
-) -> tuple[list[tuple[str, Reported]], tuple[Match, ...], str]:
-    """Each printed result with its data set, what the columns were taken for, and the score."""
-    combined = _cells(table)
+) -> tuple[list[tuple[Place, Reported]], tuple[Match, ...]]:
+    """Each printed result with its data set and score, and what the columns were taken for.
+
+    Of several columns of means, those named like a score are scores; others are data sets.
+    """
+    cells = _cells(table)
+    combined = [name for name in cells if given.get("mean", name) == name]
     found = recognise(table, _means_and_sds(table, combined, given))
-    score_columns = [plain(found["mean"].column)] + [plain(column) for column in combined]
-    score = next(
-        (SCORES[part] for name in score_columns for part in _parts(name) if part in SCORES), "iou"
-    )
+    columns = combined or [found["mean"].column]
+    scores = {column: _score_in(column) for column in columns}
+    usual = next(filter(None, scores.values()), "iou")
     results = []
     for _, row in table.iterrows():
         runs = _runs(row, found["n"].column if "n" in found else None, n)
         arm = row[found["arm"].column]
         dataset = row[found["dataset"].column] if "dataset" in found else ""
-        for column in combined or [found["mean"].column]:
+        for column, score in scores.items():
             both = mean_and_sd(row[column]) if combined else (row[column], row[found["sd"].column])
             if both is None or "" in both:
                 continue
-            place = column if len(combined) > 1 else dataset
+            is_dataset = len(columns) > 1 and score is None
+            place = Place(column if is_dataset else dataset, score or usual)
             results.append((place, Reported(arm, printed(both[0]), printed(both[1]), runs)))
-    return results, tuple(found.values()), score
+    told = [Match("mean", name, "content" if name in cells else "name") for name in columns]
+    given_mean = [found["mean"]] if "mean" in given else told
+    return results, (*given_mean, *(one for role, one in found.items() if role != "mean"))
+
+
+def _score_in(column: str) -> str | None:
+    """The score that a column's name tells, such as ``iou`` for "IoU (%)"."""
+    name = plain(column)
+    return next((SCORES[part] for part in (name, *name.split("_")) if part in SCORES), None)
 
 
 def _means_and_sds(
@@ -134,10 +162,6 @@ def _sd_column(table: pd.DataFrame) -> str | None:
     return None
 
 
-def _parts(name: str) -> list[str]:
-    return [name, *name.split("_")]
-
-
 def _runs(row: pd.Series, column: str | None, n: int | None) -> int:
     if n is not None:
         return n
@@ -149,16 +173,14 @@ def _runs(row: pd.Series, column: str | None, n: int | None) -> int:
     return int(value)
 
 
-def _row(
-    dataset: str, a: Reported, b: Reported, score: str, margin: float, alpha: float
-) -> dict[str, Any]:
+def _row(place: Place, a: Reported, b: Reported, margin: float, alpha: float) -> dict[str, Any]:
     here, low, high = reported.crossing(a, b, alpha)
     spread, p = reported.uncorrelated(a, b)
     difference, half = a.mean.value - b.mean.value, a.mean.half + b.mean.half
-    better = (difference < 0) == is_lower_better(score, None)
+    better = (difference < 0) == is_lower_better(place.score, None)
     row = {
-        "dataset": dataset,
-        "score": score,
+        "dataset": place.dataset,
+        "score": place.score,
         "a": a.arm,
         "b": b.arm,
         "n_seeds": a.n,

@@ -36,7 +36,7 @@ def audited(
     base, how = chosen_baseline(list(rows["arm"].drop_duplicates()), baseline)
     size = half_a_point(score, float(rows["value"].max()), margin)
     design = _design(rows)
-    findings = [*inspect(Inspected(rows, score, size)), Finding("note", how)]
+    findings = [*_guesses(matches), *inspect(Inspected(rows, score, size)), Finding("note", how)]
     share = _test_share(rows, test_share) if design.kind == "per fold" else None
     try:
         comparison = _compared(rows, score, base, size, alpha, bootstrap, design, share)
@@ -47,6 +47,18 @@ def audited(
         design, score, base, size, tuple(matches.values()), tuple(findings), _tests(design),
         comparison, pd.DataFrame(),
     )  # fmt: skip
+
+
+def _guesses(matches: Mapping[Role, Match]) -> list[Finding]:
+    """A seed that no name gave away may be anything that was counted."""
+    seed = matches.get("seed")
+    if seed is None or seed.how != "content":
+        return []
+    return [
+        Finding(
+            "doubt", f"column {seed.column} was taken for the seed by what it holds: is it one?"
+        )
+    ]
 
 
 def chosen_baseline(arms: list[str], named: str | None) -> tuple[str, str]:

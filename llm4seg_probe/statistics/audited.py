@@ -31,8 +31,8 @@ class Design:
     @property
     def sentence(self) -> str:
         """The design in one sentence."""
-        runs = {"per fold": "folds", "means": "runs"}.get(self.kind, "seeds")
-        parts = [f"{self.arms} arms", f"{self.seeds} {runs}"]
+        runs = {"per fold": "fold", "means": "run"}.get(self.kind, "seed")
+        parts = [f"{self.arms} arms", f"{self.seeds} {runs}{'s' if self.seeds != 1 else ''}"]
         if self.cases is not None:
             parts.append(f"{self.cases} cases")
         if self.groups is not None:

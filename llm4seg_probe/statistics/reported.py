@@ -16,7 +16,7 @@ from scipy.special import stdtr, stdtrit
 
 from llm4seg_probe.errors import TableError
 
-CORRELATIONS = np.round(np.arange(-0.95, 1.0, 0.05), 2)
+CORRELATIONS = np.round(np.concatenate([np.arange(-0.95, 0.96, 0.05), [0.97, 0.98, 0.99]]), 2)
 _GRID = 21
 _CELL = re.compile(r"\s*([-+]?\d*\.?\d+)\s*%?\s*(?:±|\+/-|\+-|\\pm|\()\s*(\d*\.?\d+)\s*%?\)?\s*")
 

@@ -17,7 +17,8 @@ def sentence(assessment: Assessment, verdict: Verdict, p_adjusted: float) -> str
     measured = _measured(assessment, p_adjusted)
     pair = f"{row['a']} and {row['b']}"
     if verdict == "not run":
-        return f"Not run: {_seeds(row['n_seeds'])} cannot show a difference between {pair}."
+        seen = f"(it is {row['difference']:+.3g} there)"
+        return f"Not run: {_seeds(row['n_seeds'])} cannot show a difference between {pair} {seen}."
     if verdict == "equivalent" or (
         verdict == "supported" and assessment.rules.kind == "equivalence"
     ):

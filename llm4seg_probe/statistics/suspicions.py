@@ -14,6 +14,10 @@ from llm4seg_probe.statistics.scales import FRACTIONS, PERCENT_FROM
 
 VALIDATION = ("val", "valid", "validation", "dev", "train", "training")
 
+COARSE = 4
+"""Single scores of no more decimals than this may be equal by chance."""
+FEWEST_VARIANTS = 3
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -119,6 +123,7 @@ def _selection(table: Inspected) -> Iterator[Finding]:
 def _copies(table: Inspected) -> Iterator[Finding]:
     """Two runs with the same scores in every case, to the last digit."""
     keys = [name for name in ("dataset", "arm", "seed", "fold") if table.has(name)]
+    rounded = _decimals(table.rows["value"]) <= COARSE
     order = [name for name in ("group", "image", "class") if table.has(name)]
     rows = table.rows.sort_values(order) if order else table.rows
     seen: dict[bytes, str] = {}
@@ -126,8 +131,8 @@ def _copies(table: Inspected) -> Iterator[Finding]:
         values = run["value"].to_numpy(np.float64)
         where = f"{key[0]}/{key[3]}" if "fold" in keys else str(key[0])
         name = f"{key[1]} seed {key[2]}"
-        # A single number may well come twice; a whole column of them does not.
-        if len(values) < 3 and len(rows) > len(table.rows.groupby(keys)):
+        # A single rounded number may well come twice; many, or one of many digits, do not.
+        if len(values) < 3 and (rounded or len(rows) > len(table.rows.groupby(keys))):
             continue
         digest = where.encode() + values.tobytes()
         if digest in seen:
@@ -156,12 +161,34 @@ def _units(table: Inspected) -> Iterator[Finding]:
 
 def _rounding(table: Inspected) -> Iterator[Finding]:
     """Scores rounded more coarsely than the margin."""
-    values = table.rows["value"].dropna().unique()
-    for decimals in range(4):
-        step = 10.0**-decimals
-        if step > table.margin and np.allclose(values, np.round(values, decimals), atol=1e-12):
-            yield Finding("doubt", f"scores are rounded to {step:g}, more coarsely than the margin")
-            return
+    step = 10.0 ** -_decimals(table.rows["value"])
+    if step > table.margin:
+        yield Finding("doubt", f"scores are rounded to {step:g}, more coarsely than the margin")
+
+
+def _decimals(column: pd.Series[float], most: int = 6) -> int:
+    """Digits behind the point that all values do with; ``most`` where they have more."""
+    values = column.dropna().unique()
+    for decimals in range(most):
+        if np.allclose(values, np.round(values, decimals), rtol=0, atol=1e-12):
+            return decimals
+    return most
+
+
+def _variants(table: Inspected) -> Iterator[Finding]:
+    """Arms that differ in a number only, such as ``ours 1, ours 2, …``: is one the best of them?"""
+    for dataset, rows in table.rows.groupby("dataset", sort=False):
+        means = rows.groupby("arm", sort=False)["value"].mean()
+        stems = means.index.to_series().str.replace(r"[\s_=:-]*\d+(\.\d+)?$", "", regex=True)
+        for stem, alike in means.groupby(stems.to_numpy(), sort=False):
+            if len(alike) >= FEWEST_VARIANTS:
+                place = f" on {dataset!s}" if dataset else ""
+                yield Finding(
+                    "doubt",
+                    f"{len(alike)} arms are variants of '{stem}'{place}, from {alike.min():.4g} to "
+                    f"{alike.max():.4g} (SD {alike.std():.2g}): the best of several is chosen on "
+                    "the scores that it reports",
+                )
 
 
 def _many(table: Inspected) -> Iterator[Finding]:
@@ -175,5 +202,5 @@ def _many(table: Inspected) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Inspected], Iterator[Finding]], ...] = (
-    _doubled, _units, _copies, _seeds, _cases, _selection, _rounding, _many,
+    _doubled, _units, _copies, _seeds, _cases, _selection, _variants, _rounding, _many,
 )  # fmt: skip

@@ -37,7 +37,9 @@ class Probes(Section):
     """Which measures of the representation are taken of each run."""
 
     sites: tuple[str, ...] = ("before", "after")
-    gallery: int = Field(6, ge=0, description="test images whose maps the page shows")
+    gallery: int = Field(
+        200, ge=0, description="test images whose maps are kept, for the page to choose from"
+    )
 
 
 class Analysis(Sweep):

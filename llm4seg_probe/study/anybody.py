@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from llm4seg_probe import tables
 from llm4seg_probe.errors import TableError
+from llm4seg_probe.reporting import audit_page
 from llm4seg_probe.reporting.figures import power
 from llm4seg_probe.reporting.saving import save_figure
 from llm4seg_probe.statistics.audit import audit_files
@@ -38,15 +40,36 @@ def plan_table(path: Path, out: Path, **options: Any) -> tuple[Plan, dict[str, P
     return found, written | {f"figure ({kind})": figure for kind, figure in figures.items()}
 
 
-def audit_tables(paths: Sequence[Path], out: Path, **options: Any) -> tuple[Audit, list[Path]]:
-    """Audit results that somebody else made; options are those of ``audit_files``."""
+def audit_tables(paths: Sequence[Path], out: Path, **options: Any) -> tuple[Audit, dict[str, Path]]:
+    """Audit results that somebody else made; options are those of ``audit_files``.
+
+    Writes the table, the curves if there are any, and the page.
+    """
     found = audit_files(paths, **options)
-    written = []
-    for name, table in (("audit.csv", found.comparison), ("correlation.csv", found.curves)):
+    written = {}
+    for kind, name, table in (
+        ("table", audit_page.TABLE, found.comparison),
+        ("curves", audit_page.CURVES, found.curves),
+    ):
+        (out / name).unlink(missing_ok=True)  # of an audit before this one
         if not table.empty:
             _write(table, out / name)
-            written.append(out / name)
+            written[kind] = out / name
+    written["page"] = audit_page.write_audit_page(
+        found, out, sources=[path.name for path in paths], command=_audit_command(paths, options)
+    )
     return found, written
+
+
+def _audit_command(paths: Sequence[Path], options: Mapping[str, Any]) -> str:
+    """The command that gives the same audit, with the options that differ from none."""
+    words = ["llm4seg-probe", "audit", *map(str, paths)]
+    for role, column in (options.get("columns") or {}).items():
+        words += ["--column", f"{role}={column}"]
+    for name in ("baseline", "n", "test_share", "margin"):
+        if options.get(name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(options[name])]
+    return shlex.join(words)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -14,15 +14,20 @@ from llm4seg_probe.training import folder
 
 
 def report_context(analysis: Analysis, runs: Sequence[PlannedRun], *, size: str) -> dict[str, Any]:
-    """The ``analysis.yaml`` of a folder of results, as plain values."""
-    first = runs[0]
-    split = Split.load(first.path / folder.SPLIT)
+    """The ``analysis.yaml`` of a folder of results, as plain values.
+
+    Data, scale and machine are those of a run at the base configuration, where there is one.
+    """
+    base = analysis.base_config().data.name
+    first = min(runs, key=lambda run: run.config.data.name != base)
     made = json.loads((first.path / folder.ENVIRONMENT).read_text(encoding="utf-8"))
+    datasets = _datasets(first, runs)
     return {
         **analysis.model_dump(mode="json"),
         "size": size,
         "command": made["command"],
-        "dataset": _dataset(first, split),
+        "dataset": datasets[0],
+        "datasets": datasets,
         "arms": _levels(runs, "arm"),
         "seeds": _levels(runs, "seed"),
         "scale": _scale(first),
@@ -36,17 +41,35 @@ def report_context(analysis: Analysis, runs: Sequence[PlannedRun], *, size: str)
     }
 
 
-def _dataset(run: PlannedRun, split: Split) -> dict[str, Any]:
-    data = run.config.data
+def _datasets(first: PlannedRun, runs: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+    """Every data set once, with the caveats of all splits that it was run with."""
+    by_name: dict[str, list[PlannedRun]] = {}
+    for run in (first, *runs):
+        by_name.setdefault(run.config.data.name, []).append(run)
+    return [_dataset(of_set) for of_set in by_name.values()]
+
+
+def _dataset(runs: Sequence[PlannedRun]) -> dict[str, Any]:
+    data = runs[0].config.data
     collection = open_collection(data.name, classes=data.classes)
+    splits = {run.config.data.split: run for run in reversed(runs)}
+    splits = {name: splits[name] for name in dict.fromkeys(run.config.data.split for run in runs)}
+    loaded = [Split.load(run.path / folder.SPLIT) for run in splits.values()]
     counts = {"cases": len({sample.group for sample in collection.samples})}
-    counts |= {f"{side} images": len(split.side(side)) for side in SIDES}
+    counts |= {f"{side} images": len(loaded[0].side(side)) for side in SIDES}
+    caveats = [(split.name, sentence) for split in loaded for sentence in split.caveats]
+    usual = set(loaded[0].caveats)
     return {
         "name": collection.name,
         "description": collection.note.partition(". ")[0],  # the rest is in `data list`
         "licence": collection.licence,
-        "split": split.name,
-        "caveats": list(split.caveats),
+        "split": " and ".join(split.name for split in loaded),
+        "caveats": list(
+            dict.fromkeys(
+                sentence if sentence in usual else f"Split {name}: {sentence}"
+                for name, sentence in caveats
+            )
+        ),
         "counts": counts,
     }
 

@@ -96,20 +96,24 @@ def results_for(
     reports: Path | None = None,
     needs: Sequence[str] = ("scores.csv",),
     conditions: Sequence[str] = ("cnn", "llm"),
+    seeds: int = 2,
     engine: Engine | None = None,
 ) -> Found:
     """The best results under ``reports`` that hold what a question needs.
 
     analysis: a shipped one's name or the path of a file, which is run at size ``quick`` (on
     ``engine``) where no folder will do. needs: files that must be there. conditions: arms, or
-    arms with what deviates in them (``llm[layer=10]``), that must have been run. Of several
-    folders the larger size is taken, then the larger number of runs, then the first by name.
+    arms with what deviates in them (``llm[layer=10]``), that must have been run, with ``seeds``
+    seeds at least. Of several folders the larger size is taken, then the larger number of runs,
+    then the first by name.
 
     Raises ConfigError for an analysis that there is not.
     """
     folder = reports_folder() if reports is None else Path(reports)
     fitting = sorted(
-        (_rank(path), path) for path in _results_in(folder) if _holds(path, needs, conditions)
+        (_rank(path), path)
+        for path in _results_in(folder)
+        if _holds(path, needs, conditions, seeds)
     )
     unreadable = []
     for place, (_, path) in enumerate(fitting):
@@ -147,11 +151,12 @@ def _results_in(reports: Path) -> Iterator[Path]:
             yield path.parent
 
 
-def _holds(folder: Path, needs: Sequence[str], conditions: Sequence[str]) -> bool:
+def _holds(folder: Path, needs: Sequence[str], conditions: Sequence[str], seeds: int) -> bool:
     if not all((folder / name).is_file() for name in (tables.RUNS.name, *needs)):
         return False
     try:
-        return set(conditions) <= conditions_in(_runs(folder)) and bool(_context(folder).title)
+        enough = len(_context(folder).seeds) >= seeds
+        return enough and set(conditions) <= conditions_in(_runs(folder))
     except UserError:
         return False  # of another version, or half written: no results
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Annotated, Any, Literal, Self
 
 from omegaconf import OmegaConf
@@ -79,8 +80,17 @@ class Sweep(Section):
 
     def _combinations(self, grid: Grid) -> Iterator[Config]:
         for levels in itertools.product(*grid.values()):
-            tree = OmegaConf.create(self.base)
+            values = deepcopy(self.base)
             for name, level in zip(grid, levels, strict=True):
-                OmegaConf.update(tree, name, level, merge=False)
-            values: Any = OmegaConf.to_container(tree)
+                _put(values, name, level)
             yield validated(values, Config, f"analysis {self.name}")
+
+
+def _put(values: dict[str, Any], field: str, level: Any) -> None:
+    """Set a field by its dotted name, such as ``booster.layer``."""
+    *sections, last = field.split(".")
+    for section in sections:
+        if not isinstance(values.get(section), dict):
+            values[section] = {}
+        values = values[section]
+    values[last] = level

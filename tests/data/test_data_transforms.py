@@ -112,6 +112,8 @@ def test_grey_becomes_three_equal_channels_and_colour_luminance():
     np.testing.assert_allclose(one[0].numpy(), expected, atol=0.03)  # PIL rounds to 8 bits
     with pytest.raises(DataError, match=r"2 channels, data\.channels is 1: train with data\."):
         preprocess()(raw(random_image(2), "photo"))
+    with pytest.raises(DataError, match=r"the image has 1 channels?, .* or give images of 2 chan"):
+        preprocess(channels=2)(raw(grey, "mr"))
     with pytest.raises(ValidationError, match="statistics of 1 and 3 only: set normalisation to"):
         preprocess(channels=2, normalisation="imagenet")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,3 +88,14 @@ def test_bad_input_is_named(run, collection) -> None:
         robustness_table(run, collection, collection.samples[:1], ["noise"], [6])
     with pytest.raises(DataError, match="there are no images to probe run llm-0 on"):
         robustness_table(run, collection, [])
+
+
+def test_images_without_any_foreground_are_refused(run, collection) -> None:
+    class Empty(type(collection)):
+        def read(self, sample):
+            raw = super().read(sample)
+            return dataclasses.replace(raw, mask=np.zeros_like(raw.mask))
+
+    empty = Empty(collection.name, collection.samples, collection.classes)
+    with pytest.raises(DataError, match="run llm-0 was scored on has any foreground: give images"):
+        robustness_table(run, empty, collection.samples[:2])

@@ -225,6 +225,37 @@ CLAIM_ROWS = (
 )
 
 
+STATED = [
+    {
+        "id": claim,
+        "statement": statement,
+        "table": {"effective_rank": "rank"}.get(score, "maps" if "@" in a else "scores"),
+        "score": score,
+        "where": {
+            "boost": {"split": "test", "checkpoint": "best"},
+            "pretraining": {"split": "test", "checkpoint": "best"},
+            "parameters": {"split": "test", "checkpoint": "best"},
+            "maps": {"reduction": "mean_abs", "threshold": "otsu", "null": ""},
+            "rank": {"part": "all", "null": ""},
+        }[claim],
+        "comparisons": [{"a": a, "b": b}],
+        "margin": {"rank": 0.5, "maps": 0.02}.get(claim, MARGIN),
+        "kind": "superiority",
+    }
+    for claim, statement, score, a, b in CLAIM_ROWS
+] + [
+    {
+        "id": "frozen",
+        "statement": "freezing loses nothing",
+        "where": {"split": "test", "checkpoint": "best"},
+        "comparisons": [{"a": "llm", "b": "llm-trainable"}],
+        "margin": MARGIN,
+        "kind": "non-inferiority",
+    }
+]  # fmt: skip
+"""The claims as the analysis states them."""
+
+
 def claim_rows(comparison: pd.DataFrame) -> pd.DataFrame:
     rows = []
     names = ["n_seeds", "difference", "ci_low", "ci_high", "p_adjusted", "verdict"]
@@ -356,6 +387,7 @@ def description(**changes: object) -> dict[str, object]:
         },
         "machine": {"processor": "2 cores", "memory": "8 GB", "torch": "2.13.0"},
         "base": {"arm": "llm"},
+        "claims": STATED,
         **changes,
     }
 

@@ -195,7 +195,10 @@ def test_one_seed_is_not_run_and_says_what_it_can_over_cases(study):
     assert found["verdict"] == "not run"
     assert found["case_low"] < found["difference"] < found["case_high"]
     assert "one seed cannot show this" in found["note"]
-    assert found["sentence"] == "Not run: one seed cannot show a difference between llm and cnn."
+    assert found["sentence"] == (
+        "Not run: one seed cannot show a difference between llm and cnn "
+        f"(it is {found['difference']:+.3g} there)."
+    )
     empty = ["ci_low", "t", "df", "p_t", "p_exact", "p_exact_floor", "boot_low", "p_equivalence"]
     assert found[empty].isna().all()
 

@@ -35,6 +35,17 @@ def test_a_folder_must_hold_the_conditions_and_files(tmp_path: Path) -> None:
     assert ranked.results.folder.name == "layered"
 
 
+def test_a_folder_must_have_the_seeds(tmp_path: Path) -> None:
+    write_small_results(tmp_path / "one")
+    assert results_for("boost", reports=tmp_path, seeds=4).results.folder.name == "one"
+    few = write_small_results(tmp_path / "few", size="paper")
+    few_seeds = OmegaConf.load(few / "analysis.yaml")
+    few_seeds["seeds"] = [0, 1]
+    OmegaConf.save(few_seeds, few / "analysis.yaml")
+    assert results_for("boost", reports=tmp_path).results.folder.name == "few"
+    assert results_for("boost", reports=tmp_path, seeds=3).results.folder.name == "one"
+
+
 def test_what_cannot_be_read_is_passed_over_and_said(tmp_path: Path) -> None:
     write_small_results(tmp_path / "broken")
     write_small_results(tmp_path / "whole", size="quick")
@@ -59,9 +70,9 @@ def test_plain_rows_are_those_of_the_arms_as_they_are(tmp_path: Path) -> None:
     write_small_results(tmp_path / "one")
     found = results_for("maps", reports=tmp_path)
     assert set(found.plain("scores.csv")["arm"]) == {"cnn", "llm", "llm-trainable"}
-    with pytest.raises(TableError, match="there is no comparison.csv"):
+    with pytest.raises(TableError, match=r"there is no comparison\.csv"):
         found.plain("comparison.csv")
-    with pytest.raises(TableError, match="there is no maps.npz"):
+    with pytest.raises(TableError, match=r"there is no maps\.npz"):
         found.plain_arrays()
 
 
@@ -72,6 +83,7 @@ def test_the_folder_of_reports_is_the_nearest_one_above(tmp_path: Path) -> None:
     assert reports_folder(tmp_path / "reports") == tmp_path / "reports"
 
 
+@pytest.mark.slow
 def test_without_results_a_small_run_is_made_once(tiny_config: Config, tmp_path: Path) -> None:
     base = tiny_config.model_dump(mode="json", exclude={"arm", "seed"})
     base["training"]["epochs"] = 1
@@ -94,5 +106,5 @@ def test_without_results_a_small_run_is_made_once(tiny_config: Config, tmp_path:
 
 
 def test_an_unknown_analysis_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown analysis 'layer'. Did you mean 'layers'"):
+    with pytest.raises(ConfigError, match=r"unknown analysis 'layer'\. Did you mean 'layers'"):
         results_for("layer", reports=tmp_path)

@@ -98,7 +98,9 @@ def _seeds(axes: Axes, pair: Paired, names: Sequence[str]) -> None:
     arm_axis(axes, names)
     both = np.stack([values.mean(axis=1) for _, values in _sides(pair)])
     for seed, ends in enumerate(both.T):
-        axes.plot(ends, (0, 1), color=MUTED, alpha=0.55, linewidth=0.8, zorder=2, gid=f"seed-{seed}")
+        axes.plot(
+            ends, (0, 1), color=MUTED, alpha=0.55, linewidth=0.8, zorder=2, gid=f"seed-{seed}"
+        )
     for place, (text, _) in enumerate(_sides(pair)):
         style = condition_style(text)
         axes.scatter(

@@ -31,10 +31,11 @@ def figure(ladder: pd.DataFrame) -> Figure:
     places = rows.index.to_numpy(float) + _BESIDE_GAP * (~is_step).to_numpy()
     foot = str(rows["from"].iloc[0])
     with paper_style():
-        drawing = tall_figure(len(rows) + _BESIDE_GAP, row_height=0.98, extra=2.2)
+        drawing = tall_figure(len(rows) + _BESIDE_GAP, row_height=1.02, extra=2.6)
         axes = drawing.add_subplot()
-        arm_axis(axes, [_name(row) for _, row in rows.iterrows()])
-        axes.set_yticks(places)
+        names = [_name(row) for _, row in rows.iterrows()]
+        arm_axis(axes, names)
+        axes.set_yticks(places, names)
         axes.set_ylim(places.max() + 0.6, -0.6)
         axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
         for place, (_, row) in zip(places, rows.iterrows(), strict=True):
@@ -48,11 +49,9 @@ def figure(ladder: pd.DataFrame) -> Figure:
         drawing.legend(
             handles=[
                 Patch(color=MUTED, alpha=0.45, lw=0, label="what the step adds"),
-                Line2D([], [], color=INK, lw=1.4, label="95 % interval over seeds, of the step"),
+                Line2D([], [], color=INK, lw=1.1, label="95 % interval over seeds, of the step"),
             ],
             loc="outside lower left",
-            ncols=2,
-            columnspacing=1.2,
             handlelength=1.6,
         )
     return drawing
@@ -70,7 +69,12 @@ def alt(ladder: pd.DataFrame) -> str:
 
 
 def _name(row: pd.Series) -> str:
-    return "\n".join([arm_style(row["to"]).label, *textwrap.wrap(f"+ {row['what']}", 26)[:2]])
+    arm = arm_style(row["to"]).label
+    if pd.isna(row["step"]):
+        return arm
+    parts = str(row["what"]).split(", and ")
+    what = parts[0] if len(parts) == 1 else f"{len(parts)} parts at once"
+    return f"{arm}\n" + textwrap.fill(f"+ {what}", 24)
 
 
 def _draw(axes: Axes, place: float, row: pd.Series) -> None:
@@ -82,7 +86,7 @@ def _draw(axes: Axes, place: float, row: pd.Series) -> None:
         place, row["difference"], left=start, height=0.5, color=style.colour, alpha=0.45, zorder=2
     )
     if pd.notna(row["ci_low"]):
-        axes.hlines(place, start + row["ci_low"], start + row["ci_high"], INK, linewidth=1.4)
+        axes.hlines(place, start + row["ci_low"], start + row["ci_high"], INK, linewidth=1.1)
     axes.scatter(
         row["gain"], place, s=24, color=style.colour, marker=style.marker, edgecolor=PAPER,
         linewidth=0.6, zorder=4,

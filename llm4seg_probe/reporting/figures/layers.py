@@ -48,7 +48,8 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     """
     layers = table.dropna(subset="layer").groupby(["arm", "layer"])["iou"]
     found = layers.agg(mean="mean", sd="std").groupby("arm")
-    return found.agg(between_layers=("mean", "std"), between_seeds=("sd", "mean"))
+    spreads = {"between_layers": found["mean"].std(), "between_seeds": found["sd"].mean()}
+    return pd.DataFrame(spreads)
 
 
 def figure(ours: pd.DataFrame, theirs: pd.DataFrame) -> Figure:

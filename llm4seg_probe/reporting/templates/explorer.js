@@ -1,153 +1,186 @@
 "use strict";
-// The case browser: one case and seed at a time, drawn from the data that the page carries.
+// The case browser: one case under two conditions, drawn from the data that the page carries.
 (() => {
   const source = document.getElementById("explorer-data");
   const panel = document.getElementById("explorer");
   if (!source || !panel) return;
   const data = JSON.parse(source.textContent);
-  const [height, width] = data.size;
-  const colours = bytes(data.colours);
-  const TRUTH = "#35D0E0";
-  const PREDICTED = "#FFB000";
-
-  function bytes(text) {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  }
-
-  function bits(text) {
-    const packed = bytes(text);
-    return Uint8Array.from({ length: height * width }, (_, i) => (packed[i >> 3] >> (7 - (i & 7))) & 1);
-  }
-
-  // A canvas of its own size from one colour per value.
-  function picture(values, rows, columns, colour) {
-    const canvas = document.createElement("canvas");
-    canvas.width = columns;
-    canvas.height = rows;
-    const context = canvas.getContext("2d");
-    const pixels = context.createImageData(columns, rows);
-    values.forEach((value, i) => pixels.data.set([...colour(value), 255], 4 * i));
-    context.putImageData(pixels, 0, 0);
-    return canvas;
-  }
-
-  const grey = (value) => [value, value, value];
-  const warm = (value) => colours.subarray(3 * value, 3 * value + 3);
-
-  // Edges of a mask as line segments between pixels, on a canvas scaled by `zoom`.
-  function outline(context, mask, zoom) {
-    const inside = (y, x) => y >= 0 && x >= 0 && y < height && x < width && mask[y * width + x] === 1;
-    context.beginPath();
-    for (let y = 0; y <= height; y += 1) {
-      for (let x = 0; x <= width; x += 1) {
-        if (inside(y, x) !== inside(y - 1, x)) segment(x, y, x + 1, y);
-        if (inside(y, x) !== inside(y, x - 1)) segment(x, y, x, y + 1);
-      }
-    }
-    context.stroke();
-
-    function segment(fromX, fromY, toX, toY) {
-      context.moveTo(fromX * zoom, fromY * zoom);
-      context.lineTo(toX * zoom, toY * zoom);
-    }
-  }
-
-  // One picture with the outlines of some masks, each with its colour.
-  function tile(label, content, masks, caption) {
-    const zoom = 3;
-    const canvas = document.createElement("canvas");
-    canvas.width = width * zoom;
-    canvas.height = height * zoom;
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", caption ? `${label}, ${caption}` : label);
-    const context = canvas.getContext("2d");
-    context.drawImage(content, 0, 0, canvas.width, canvas.height);
-    context.lineWidth = 3;
-    for (const [mask, colour] of masks) {
-      context.strokeStyle = colour;
-      outline(context, mask, zoom);
-    }
-    const figure = document.createElement("figure");
-    const text = document.createElement("figcaption");
-    text.textContent = caption || "\u00a0";
-    figure.append(canvas, text);
-    return figure;
-  }
-
-  function words(text, name) {
-    const element = document.createElement("span");
-    element.className = name;
-    element.textContent = text;
-    return element;
-  }
-
-  function shown(number) {
-    return typeof number === "number" ? `IoU ${number.toFixed(3)}` : "";
-  }
-
-  function row(arm, place, seed, image, mask) {
-    const run = `${arm.name}|${seed}`;
-    const cells = [words(arm.label, "arm")];
-    const predictions = data.predictions[run];
-    const truth = [mask, TRUTH];
-    if (predictions) {
-      const outlines = [truth, [bits(predictions[place]), PREDICTED]];
-      cells.push(tile(`${arm.label}, prediction`, image, outlines, shown(data.iou[run]?.[place])));
-    } else {
-      cells.push(words("", "empty"));
-    }
-    for (const site of data.sites) {
-      const maps = data.maps[`${run}|${site}`];
-      if (!maps) {
-        cells.push(words("", "empty"));
-        continue;
-      }
-      const map = picture(bytes(maps[place]), data.grid[0], data.grid[1], warm);
-      const number = data.activation[`${run}|${site}`]?.[place];
-      cells.push(tile(`${arm.label}, map ${site}`, map, [truth], shown(number)));
-    }
-    return cells;
-  }
-
+  const warm = drawing.coloured(drawing.bytes(data.colours));
+  const parting = drawing.coloured(drawing.bytes(data.diverging));
   const form = panel.querySelector("form");
+  const fields = form.elements;
   const tiles = panel.querySelector(".tiles");
   const note = panel.querySelector(".note");
+  const output = panel.querySelector("output");
 
-  function draw() {
-    const place = Number(form.elements.case.value);
-    const seed = form.elements.seed.value;
-    const image = picture(bytes(data.images[place]), height, width, grey);
-    const mask = bits(data.masks[place]);
-    const heads = ["", "prediction", ...data.sites].map((text) => words(text, "head"));
-    const first = [
-      words("Image", "arm"),
-      tile("Image", image, [], ""),
-      tile("Image with the outline of the mask", image, [[mask, TRUTH]], ""),
-      words("", "empty"),
-    ];
-    const rows = data.arms.flatMap((arm) => row(arm, place, seed, image, mask));
-    tiles.replaceChildren(...first, ...heads, ...rows);
-    note.textContent =
-      `Case ${data.cases[place]}, seed ${seed}. Cyan: outline of the mask; amber: prediction. ` +
-      "IoU under a prediction is that of the segmentation, under a map the activation IoU.";
-  }
+  const fixed = (number) => number.toFixed(4).replace("-", "\u2212");
+  const signed = (number) => (number < 0 ? "" : "+") + fixed(number);
+  const known = (number) => typeof number === "number";
 
   function fill(select, texts, values) {
     select.replaceChildren(...texts.map((text, i) => new Option(text, values[i])));
   }
 
+  // The cases under headings that say why each is there.
+  function fillCases(cases) {
+    const groups = new Map();
+    cases.forEach((one, i) => {
+      if (!groups.has(one.why)) groups.set(one.why, []);
+      groups.get(one.why).push(new Option(one.name, i));
+    });
+    fields.case.replaceChildren(
+      ...Array.from(groups, ([why, options]) => {
+        const group = document.createElement("optgroup");
+        group.label = why;
+        group.append(...options);
+        return group;
+      }),
+    );
+  }
+
+  function choose(set) {
+    fillCases(set.cases);
+    const names = set.arms.map((arm) => arm.name);
+    const labels = set.arms.map((arm) => arm.label);
+    for (const side of ["A", "B"]) {
+      fill(fields[`arm${side}`], labels, names);
+      fill(fields[`seed${side}`], set.seeds.map(String), set.seeds);
+    }
+    fields.armA.value = names.includes("llm") ? "llm" : names[names.length - 1];
+    fields.armB.value = names.includes("cnn") ? "cnn" : names[0];
+    fill(fields.site, set.sites.map((site) => site.label), set.sites.map((site) => site.name));
+    const last = set.sites.findIndex((site) => site.name === "after");
+    fields.site.selectedIndex = last < 0 ? 0 : last;
+  }
+
+  // What one side shows: prediction and map of the chosen condition and seed, each null if not run.
+  function side(set, place, name, truth) {
+    const run = `${fields[`arm${name}`].value}|${fields[`seed${name}`].value}`;
+    const label = `${fields[`arm${name}`].selectedOptions[0].text}, seed ${fields[`seed${name}`].value}`;
+    const at = `${run}|${fields.site.value}`;
+    const predicted = set.predictions[run] && drawing.mask(set.predictions[run][place], truth.length);
+    const map = set.maps[at] && drawing.resized(drawing.map(set.maps[at][place]), set.grid, set.size);
+    const bright = map && drawing.above(map, Number(fields.level.value));
+    return {
+      label,
+      predicted,
+      map,
+      bright,
+      scored: set.iou[run]?.[place],
+      otsu: set.activation[at]?.[place],
+      iou: bright ? drawing.overlap(truth, bright) : null,
+    };
+  }
+
+  function heading(text) {
+    const element = document.createElement("h3");
+    element.textContent = text;
+    return element;
+  }
+
+  function absent(label) {
+    const element = document.createElement("p");
+    element.className = "absent";
+    element.textContent = `${label}: not run`;
+    return element;
+  }
+
+  function predictions(set, image, truth, sides) {
+    const cells = sides.map((one, i) =>
+      one.predicted
+        ? drawing.tile(one.label, known(one.scored) ? `IoU ${fixed(one.scored)}` : "", set.size, [image], [
+            [truth, drawing.TRUTH],
+            [one.predicted, i ? drawing.SECOND : drawing.FIRST],
+          ])
+        : absent(one.label),
+    );
+    const [first, second] = sides.map((one) => one.predicted);
+    if (!first || !second) return [...cells, absent("Difference")];
+    const only = drawing.picture(first, set.size, (value, i) => {
+      if (value === second[i]) return [0, 0, 0, 0];
+      return value ? [255, 176, 0, 235] : [154, 123, 255, 235];
+    });
+    const differ = first.reduce((sum, value, i) => sum + (value !== second[i]), 0);
+    const said = `${differ} of ${first.length} pixels`;
+    return [...cells, drawing.tile("Only one of them", said, set.size, [image, only], [[truth, drawing.TRUTH]])];
+  }
+
+  function maps(set, truth, sides) {
+    const level = Number(fields.level.value).toFixed(3);
+    const cells = sides.map((one, i) =>
+      one.map
+        ? drawing.tile(
+            one.label,
+            one.iou === null ? "no mask" : `IoU ${fixed(one.iou)} at ${level}`,
+            set.size,
+            [drawing.picture(one.map, set.size, warm)],
+            [[truth, drawing.TRUTH], [one.bright, i ? drawing.SECOND : drawing.FIRST]],
+          )
+        : absent(one.label),
+    );
+    const [first, second] = sides;
+    if (!first.map || !second.map) return [...cells, absent("Difference")];
+    const less = first.map.map((value, i) => (value - second.map[i] + 1) / 2);
+    const said = first.iou === null || second.iou === null ? "" : `IoU ${signed(first.iou - second.iou)}`;
+    const canvas = drawing.picture(less, set.size, parting);
+    return [...cells, drawing.tile("First minus second", said, set.size, [canvas], [[truth, drawing.TRUTH]])];
+  }
+
+  function draw() {
+    const set = data.sets[Number(fields.set.value)];
+    const place = Number(fields.case.value);
+    const image = drawing.picture(drawing.bytes(set.images[place]), set.thumbnail, drawing.grey);
+    const truth = drawing.mask(set.masks[place], set.size[0] * set.size[1]);
+    const sides = ["A", "B"].map((name) => side(set, place, name, truth));
+    output.textContent = Number(fields.level.value).toFixed(3);
+    tiles.replaceChildren(
+      heading("Image"),
+      drawing.tile("Image", "", set.size, [image], []),
+      drawing.tile("Mask", "", set.size, [image], [[truth, drawing.TRUTH]]),
+      heading("Predictions"),
+      ...predictions(set, image, truth, sides),
+      heading(`Maps: ${fields.site.selectedOptions[0].text.toLowerCase()}`),
+      ...maps(set, truth, sides),
+    );
+    note.textContent = sentence(set, place, sides);
+  }
+
+  function sentence(set, place, sides) {
+    const level = Number(fields.level.value).toFixed(3);
+    const each = sides.map((one) => {
+      const parts = [
+        known(one.scored) ? `prediction IoU ${fixed(one.scored)}` : "",
+        known(one.iou) ? `map IoU ${fixed(one.iou)} at ${level}` : "",
+        known(one.otsu) ? `${fixed(one.otsu)} at Otsu's level` : "",
+      ];
+      return `${one.label}: ${parts.filter(Boolean).join(", ") || "not run"}`;
+    });
+    const one = set.cases[place];
+    const plane = data.planes ? " Of each volume one plane is shown, and the map's IoU is that of the plane." : "";
+    return (
+      `Case ${one.name} (${one.why.toLowerCase()}), ${set.name}. ${each.join("; ")}. ` +
+      "Cyan: outline of the mask; amber: the first condition; violet: the second. In the difference " +
+      `of the maps orange is where the first is brighter, purple where the second is.${plane}`
+    );
+  }
+
   function step(by) {
-    const select = form.elements.case;
-    select.selectedIndex = (select.selectedIndex + by + data.cases.length) % data.cases.length;
+    const count = fields.case.options.length;
+    fields.case.selectedIndex = (fields.case.selectedIndex + by + count) % count;
     draw();
   }
 
-  fill(form.elements.case, data.cases, data.cases.map((_, i) => i));
-  fill(form.elements.seed, data.seeds.map(String), data.seeds);
-  form.addEventListener("change", draw);
+  fill(fields.set, data.sets.map((set) => set.name), data.sets.map((_, i) => i));
+  form.querySelector("[data-part=set]").hidden = data.sets.length < 2;
+  choose(data.sets[0]);
+  form.addEventListener("change", (event) => {
+    if (event.target === fields.set) choose(data.sets[Number(fields.set.value)]);
+    draw();
+  });
+  fields.level.addEventListener("input", draw);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.elements.previous.addEventListener("click", () => step(-1));
-  form.elements.next.addEventListener("click", () => step(1));
+  fields.previous.addEventListener("click", () => step(-1));
+  fields.next.addEventListener("click", () => step(1));
   panel.hidden = false;
   draw();
 })();
