@@ -79,8 +79,8 @@ def to_channels(pixels: Tensor, channels: int) -> Tensor:
     if found == 3 and channels == 1:
         return torch.einsum("c,c...->...", torch.tensor(LUMINANCE), pixels)[None]
     raise DataError(
-        f"the image has {found} channels, data.channels is {channels}: train with "
-        f"data.channels={found}, or give images of {_taken_by(channels)}"
+        f"the image has {found} channel{'s' * (found > 1)}, data.channels is {channels}: train "
+        f"with data.channels={found}, or give images of {_taken_by(channels)}"
     )
 
 

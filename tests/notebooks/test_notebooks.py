@@ -65,7 +65,7 @@ def toys(
     """Values of the parameters at toy scale, with results made for them once."""
     folder = tmp_path_factory.mktemp("toys")
     base = tiny_config.model_dump(mode="json", exclude={"arm", "seed"})
-    base["training"] |= {"epochs": 6, "batch_size": 4, "optimiser": {"name": "adamw", "lr": 2e-2}}
+    base["training"] |= {"epochs": 3, "batch_size": 2, "optimiser": {"name": "adamw", "lr": 2e-2}}
     values = {
         "name": "toys", "title": "Toys", "question": "Does it run?", "rests_on": "Nothing.",
         "base": base,

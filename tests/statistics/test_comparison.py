@@ -110,7 +110,7 @@ def test_other_column_names(study):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_row_order_and_run_names_do_not_matter(seed):
-    from conftest import study
+    from studies import study
 
     table = study({"llm": 0.01, "cnn": 0.0, "adapters": 0.0}, cases=6, per_group=1)
     random = np.random.default_rng(seed)
@@ -145,7 +145,7 @@ def test_percent_and_fractions_give_the_same_answer(study):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.1, 0.9), min_size=10, max_size=10))
 def test_five_seeds_never_have_an_exact_p_under_a_sixteenth(values):
-    from conftest import per_seed
+    from studies import per_seed
 
     found = row(per_seed(cnn=values[:5], llm=values[5:]), bootstrap=0)
     assert found["p_exact"] >= found["p_exact_floor"] == 0.0625

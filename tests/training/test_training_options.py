@@ -167,6 +167,7 @@ def test_two_processes_do_what_one_does(plain: Vary, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
 def test_a_compiled_network_is_the_same_network(plain: Vary, tmp_path: Path) -> None:
     epoch = {"epochs": 1, "batch_size": 8}
     plainly, rows = trained(plain(training=epoch), tmp_path / "plain")
