@@ -25,7 +25,7 @@ demo: $(VENV)/.installed ## From nothing to a verdict: trains, probes, compares,
 
 notebooks: $(VENV)/.installed-dev ## All notebooks; figures and executed copies in reports/notebooks
 	mkdir -p reports/notebooks
-	$(BIN)/jupyter execute notebooks/*.ipynb --timeout=900 \
+	PYTHONWARNINGS='ignore:IProgress not found' $(BIN)/jupyter execute notebooks/*.ipynb --timeout=900 \
 		--output='../reports/notebooks/{notebook_name}'
 
 test: $(VENV)/.installed-dev ## The whole test suite

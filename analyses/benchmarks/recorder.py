@@ -1,32 +1,38 @@
 """What recording costs: against hand-written hooks, captum, nnsight, and not recording at all.
 
-    python analyses/benchmarks/recorder.py [--repeats 40] [--nnsight PYTHON] > recorder.csv
+    python analyses/benchmarks/recorder.py [--repeats 40] [--nnsight] > recorder.csv
 
-CMUNeXt of the published widths with a decoder layer, one image batch at 96 px, in evaluation mode.
-Ways, which take turns pass by pass:
+CMUNeXt of the published widths with a SmolLM2 layer, a batch of 8 at 96 px, in evaluation mode.
+Ways, which take turns pass by pass, in one order and then the reverse:
 
 - ``plain``: a forward pass, nothing recorded;
 - ``record``: ``lp.record`` of six sites; ``record-booster``: of ``before`` and ``after`` alone;
 - ``hooks``: hand-written hooks that clone the same six sites;
-- ``captum``: ``LayerActivation`` of the six modules in one call; ``captum-each``: called per site.
+- ``captum``: ``LayerActivation`` of the six modules in one call; ``captum-each``: called per site;
+- ``nnsight``: the six sites saved in a trace, with ``--nnsight``.
 
-nnsight pulls packages that do not go with this environment: with ``--nnsight`` the interpreter of
-another one is named, in which torch, nnsight and this package are installed, and the script runs
-``plain``, ``hooks`` and ``nnsight`` there, in its own turns. Ratios are of medians, to ``plain``
-and to ``hooks``.
+nnsight is no dependency of this package, and goes into an environment of its own:
+
+    python -m venv /tmp/nnsight
+    /tmp/nnsight/bin/pip install -e . nnsight -c constraints.txt
+    /tmp/nnsight/bin/python analyses/benchmarks/recorder.py --nnsight > recorder.csv
+
+``milliseconds`` is the median pass; ``to_plain`` and ``to_hooks`` are medians of the ratio to that
+way's pass in the same turn. The first three turns do not count.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 import pandas as pd
 import torch
+from captum.attr import LayerActivation
 from torch import Tensor, nn
 
 import llm4seg_probe as lp
@@ -37,57 +43,64 @@ from llm4seg_probe.training.compute import arranged, keep_freed_memory, memory_f
 
 SITES = ("encoder.1", "encoder.3", "before", "after", "decoder.3", "decoder.1")
 BATCH = 8
+WARM_UP = 3
+
+Ways = dict[str, Callable[[], object]]
+"""By name, one pass over the images."""
 
 
 def main() -> None:
     """Measure, and print a CSV."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--nnsight", metavar="PYTHON")
-    parser.add_argument("--inside-nnsight", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    parser.add_argument("--nnsight", action="store_true", help="which has to be installed")
+    given = parser.parse_args()
     keep_freed_memory()
     config = Config.model_validate({"data": {"image_size": (96, 96)}})
     network = arranged(build_network(config), config).eval()
     images = torch.randn(BATCH, 1, 96, 96).to(memory_format=memory_format(config))
-    ways = in_nnsight(network, images) if arguments.inside_nnsight else here(network, images)
-    table = measured(ways, arguments.repeats)
-    table.to_csv(sys.stdout, index=False)
-    if arguments.nnsight:
-        sys.stdout.flush()
-        command = [arguments.nnsight, __file__, "--inside-nnsight"]
-        subprocess.run([*command, "--repeats", str(arguments.repeats)], check=True)
-
-
-def measured(ways: dict[str, Callable[[], object]], repeats: int) -> pd.DataFrame:
-    """Median milliseconds of each way, the ways taking turns, and the ratios."""
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    points = [sites_of(network)[site] for site in SITES]
+    ways = ways_of(network, images, points)
+    if given.nnsight:
+        ways["nnsight"] = by_nnsight(network, images, points)
     with torch.no_grad():
-        for turn in range(repeats + 3):
-            for way, run in ways.items():
-                start = time.perf_counter()
-                run()
-                if turn >= 3:
-                    seconds[way].append(time.perf_counter() - start)
-    median = {way: statistics.median(values) for way, values in seconds.items()}
-    rows = [
+        table = pd.DataFrame(rows(taken(ways, given.repeats)))
+    table.to_csv(sys.stdout, index=False)
+
+
+def taken(ways: Ways, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each pass of each way, turn by turn."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(repeats + WARM_UP):
+        for way in list(ways) if turn % 2 else reversed(ways):
+            start = time.perf_counter()
+            ways[way]()
+            if turn >= WARM_UP:
+                seconds[way].append(time.perf_counter() - start)
+    return seconds
+
+
+def rows(seconds: dict[str, list[float]]) -> list[dict[str, object]]:
+    """One row per way."""
+    return [
         {
             "way": way,
-            "milliseconds": 1000 * median[way],
-            "to_plain": median[way] / median["plain"],
-            "to_hooks": median[way] / median["hooks"],
+            "milliseconds": 1000 * statistics.median(own),
+            "to_plain": ratio(own, seconds["plain"]),
+            "to_hooks": ratio(own, seconds["hooks"]),
             "threads": torch.get_num_threads(),
         }
-        for way in ways
+        for way, own in seconds.items()
     ]
-    return pd.DataFrame(rows)
 
 
-def here(network: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
+def ratio(own: list[float], other: list[float]) -> float:
+    """Median over the turns of the ratio of two ways' passes."""
+    return statistics.median(a / b for a, b in zip(own, other, strict=True))
+
+
+def ways_of(network: nn.Module, images: Tensor, points: list[SitePoint]) -> Ways:
     """The ways that need no other environment."""
-    from captum.attr import LayerActivation
-
-    points = [sites_of(network)[site] for site in SITES]
     modules = [network.get_submodule(point.module) for point in points]
     together = LayerActivation(network, modules)
     each = [LayerActivation(network, module) for module in modules]
@@ -128,26 +141,23 @@ def by_hooks(network: nn.Module, images: Tensor, points: list[SitePoint]) -> lis
     return seen
 
 
-def in_nnsight(network: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
-    """The same six sites through nnsight, beside a plain pass and hooks in its environment."""
+def by_nnsight(network: nn.Module, images: Tensor, points: list[SitePoint]) -> Callable[[], object]:
+    """Copies of the six sites through a trace, of a network of its own, which it wraps for good."""
     from nnsight import NNsight
 
-    points = [sites_of(network)[site] for site in SITES]
-    traced = NNsight(network)
+    traced = NNsight(copy.deepcopy(network))
 
     def trace() -> object:
-        saved = []
         with traced.trace(images):
+            seen = []
             for point in points:
                 module = traced.get(point.module)
-                saved.append((module.input if point.side == "input" else module.output).save())
-        return saved
+                tensor = module.input if point.side == "input" else module.output
+                seen.append(tensor.clone())
+            seen.save()
+        return seen
 
-    return {
-        "plain": lambda: network(images),
-        "hooks": lambda: by_hooks(network, images, points),
-        "nnsight": trace,
-    }
+    return trace
 
 
 if __name__ == "__main__":

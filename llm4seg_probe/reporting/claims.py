@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+from llm4seg_probe.errors import TableError, UserError
 from llm4seg_probe.reporting import labels, listings
-from llm4seg_probe.reporting.context import ClaimContext
+from llm4seg_probe.reporting.context import ClaimContext, DatasetContext
 from llm4seg_probe.reporting.figures import activation, association, densities, gallery
 from llm4seg_probe.reporting.figures import claim as claim_figure
 from llm4seg_probe.reporting.listings import Listing
@@ -109,13 +110,20 @@ class ClaimSection:
         return CANNOT.get(self.claim.kind) or CANNOT.get(self.claim.table, "")
 
     @property
+    def datasets(self) -> list[DatasetContext]:
+        """The data sets that it was measured on."""
+        measured = {name for pair in self.pairs for name in pair.dataset.split("+")}
+        every = self.results.context.all_datasets
+        return [data for data in every if data.name in measured or len(every) == 1]
+
+    @property
     def listing(self) -> Listing | None:
         """Its rows of ``comparison.csv``."""
         comparison = self.results.tables.get("comparison.csv")
         if comparison is None or "claim" not in comparison.columns:
             return None
         rows = comparison[comparison["claim"] == self.claim.id]
-        return None if rows.empty else listings.comparison_listing(rows)
+        return None if rows.empty else listings.comparison_listing(rows, self.claim.id)
 
     @property
     def command(self) -> str:
@@ -257,6 +265,8 @@ def _pairs(stated: ClaimContext, tables: Mapping[str, pd.DataFrame]) -> Iterator
             )
         except NotThere:
             continue
+        except UserError as error:
+            raise TableError(f"{stated.table}.csv: claim '{stated.id}': {error}") from error
 
 
 def _named(conditions: list[str]) -> str:

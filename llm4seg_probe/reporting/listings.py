@@ -144,10 +144,11 @@ _COMPARISON: tuple[tuple[Column, Callable[[pd.Series], Cell]], ...] = (
 )
 
 
-def comparison_listing(comparison: pd.DataFrame) -> Listing:
-    """All rows of ``comparison.csv``, the effect with its intervals first."""
+def comparison_listing(comparison: pd.DataFrame, claim: str = "") -> Listing:
+    """Rows of ``comparison.csv``, all or those of a claim, the effect with its intervals first."""
+    of = f"claim {claim}" if claim else _datasets(comparison)
     return Listing(
-        "Comparisons of two conditions, a − b",
+        "Comparisons of two conditions, a − b" + (f" ({of})" if of else ""),
         tuple(column for column, _ in _COMPARISON),
         tuple(tuple(cell(row) for _, cell in _COMPARISON) for _, row in comparison.iterrows()),
     )
@@ -221,7 +222,7 @@ def case_listing(scores: pd.DataFrame, score: str = "iou") -> Listing:
     ]
     arms = [Column(arm_style(arm).label) for arm in means.columns]
     return Listing(
-        f"Test {labels.measure(score).name} by case, mean over seeds: {some}",
+        f"Test {labels.measure(score).name} by case, mean over seeds: {some} ({_datasets(scores)})",
         (Column("Case", False), Column("Patient", False), *arms, Column("Largest difference")),
         tuple(rows),
     )
@@ -244,4 +245,9 @@ def site_listing(table: pd.DataFrame, of: str, values: tuple[str, ...], caption:
                 )
             )
     columns = [Column(labels.measure(value, of).name) for value in values]
+    caption = f"{caption} ({_datasets(table)})"
     return Listing(caption, (Column("Arm", False), Column("Site", False), *columns), tuple(rows))
+
+
+def _datasets(table: pd.DataFrame) -> str:
+    return ", ".join(table["dataset"].astype(str).drop_duplicates())

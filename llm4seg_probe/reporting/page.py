@@ -170,6 +170,7 @@ def _claim(
     rows = {row.claim: row for row, _ in _verdicts(results, ())}
     return {
         "claim": stated,
+        "data": claim.datasets,
         "anchor": claim.anchor,
         "row": rows.get(stated.id),
         "shows": SHOWS.get(stated.kind, ""),
@@ -193,7 +194,8 @@ def _section(
         listing = section.listing(part) if section.listing is not None else None
         drawings = [_inlined(one) for one in figures.get(place_of(section, dataset), ())]
         shown = writer.shown(listing, name)
-        parts.append({"dataset": dataset, "drawings": drawings, "listing": shown})
+        data = [one for one in results.context.all_datasets if one.name == dataset]
+        parts.append({"dataset": dataset, "data": data, "drawings": drawings, "listing": shown})
     return {
         "section": section,
         "missing": " and ".join(section.missing(results)),

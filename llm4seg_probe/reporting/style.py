@@ -76,7 +76,7 @@ _CONDITION = re.compile(
 )
 
 
-_OTHER_MARKERS = ("h", "*", "8", "H")
+_OTHER_MARKERS = ("h", "p", "8", "H")
 _LIGHTER = (0.0, 0.22, 0.42)
 
 

@@ -81,7 +81,7 @@ def run_means(
 
 
 def _refuse_absent(table: pd.DataFrame, terms: Sequence[Term]) -> None:
-    missing = {term.arm for term in terms} - set(table["arm"].astype(str))
+    missing = {term.arm for term in terms} - set(map(str, table["arm"].unique()))
     if missing:
         there = ", ".join(table["arm"].astype(str).drop_duplicates())
         raise NotThere(f"no runs of {', '.join(sorted(missing))} (there are {there})")
@@ -95,19 +95,20 @@ def _measured(
     average_over: Sequence[str],
 ) -> tuple[str, pd.DataFrame]:
     """The data set that a term was measured on, and its scores, seeds by cases."""
-    rows = table[table["arm"].astype(str) == term.arm]
+    chosen = selecting.matching(table["arm"], term.arm)
     wanted = {**filters, **dict(term.filters)}
     for column, value in wanted.items():
         if column not in table.columns:
             raise ConfigError(unknown("column", column, map(str, table.columns)))
-        if not selecting.matching(table[column], value).any():
+        fits = selecting.matching(table[column], value)
+        if not fits.any():
             seen = selecting.as_text(table[column]).drop_duplicates()
             raise ConfigError(unknown(f"value of {column}", str(value), seen.head(20)))
-        rows = rows[selecting.matching(rows[column], value)]
+        chosen &= fits
+    rows = table[chosen]
     if "deviation" in rows.columns:
-        rows = rows[
-            [_deviates_in(text) <= set(wanted) for text in selecting.as_text(rows["deviation"])]
-        ]
+        texts = selecting.as_text(rows["deviation"])
+        rows = rows[texts.isin([t for t in texts.unique() if _deviates_in(t) <= set(wanted)])]
     if rows.empty:
         told = ", ".join(f"{column}={value}" for column, value in wanted.items())
         raise NotThere(f"no rows of {term} with {told}")

@@ -103,6 +103,8 @@ def matching(column: pd.Series, wanted: object) -> pd.Series[bool]:
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         number = pd.to_numeric(pd.Series([wanted]), errors="coerce").iloc[0]
         return column.isna() if wanted == "" else (column == number).fillna(False).astype(bool)
+    if isinstance(column.dtype, pd.StringDtype):  # quicker than through Python's objects
+        return column.fillna("") == str(wanted)
     return as_text(column) == str(wanted)
 
 

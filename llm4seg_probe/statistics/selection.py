@@ -104,19 +104,20 @@ def _sentence(arm: str, against: str, score: str, found: Estimate, alpha: float)
     low, high = found.interval(1 - alpha)
     level = f"{100 * (1 - alpha):g} % interval {low:+.3g} to {high:+.3g}, " if low == low else ""
     size = f"({level}{'one seed' if found.n == 1 else f'{found.n} seeds'})"
-    more = "more" if found.difference > 0 else "less"
-    start = (
-        f"Choosing the epoch flatters {arm} by {abs(found.difference):.3g} {more} than {against} "
-        f"in {score} {size}"
-        if against
-        else f"Choosing the epoch flatters {arm} by {found.difference:.3g} in {score} {size}"
-    )
+    by = f"{abs(found.difference):.3g}"
+    if against:
+        more = "more" if found.difference > 0 else "less"
+        by = f"{by} {more} than {against}" if found.difference else f"nothing more than {against}"
+    elif found.difference <= 0:
+        by = "nothing" if found.difference == 0 else f"-{by}"
+    start = f"Choosing the epoch flatters {arm} by {by} in {score} {size}"
     if score != "iou":
         return f"{start}."
     if found.difference <= 0:
-        return f"{start}: nothing of the published gains."
+        return f"{start}: none of the published gains."
     shares = " and ".join(
         f"{100 * found.difference / gain:.0f} % of {100 * gain:.2f} points ({name})"
         for name, gain in PUBLISHED_GAINS.items()
     )
-    return f"{start}, which is {shares}, the published gains."
+    unsure = "" if low > 0 else "; it may as well be none"
+    return f"{start}, which is {shares}, the published gains{unsure}."

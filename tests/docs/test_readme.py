@@ -63,7 +63,7 @@ def test_a_command_that_does_not_exist_would_be_found() -> None:
     with pytest.raises(AssertionError, match="there is no command trian"):
         parsed("llm4seg-probe trian run.yaml")
     for wrong in ("train --out runs", "train run.yaml --outt runs", "sweep a.yaml --size big"):
-        with pytest.raises(Exception, match=r"Missing argument|No such option|is not one of"):
+        with pytest.raises(Exception, match=r"Missing parameter|No such option|is not one of"):
             parsed(f"llm4seg-probe {wrong}")
 
 
@@ -142,8 +142,6 @@ def test_the_analyses_are_all_described_with_their_claims_and_margins() -> None:
     for name, row in rows.items():
         for claim in read_yaml(ANALYSES / f"{name}.yaml").get("claims", []):
             assert re.search(rf"`{claim['id']}` \({claim['margin']:g}\b", row), (name, claim["id"])
-    for path in (ANALYSES / "benchmarks").glob("*.py"):
-        assert f"`{path.name}`" in text
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.parent.name)

@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 from synthetic_results import write_results
+from synthetic_study import write_study
 
+from llm4seg_probe.reporting.claims import claim_sections
+from llm4seg_probe.reporting.drawing import draw_all
+from llm4seg_probe.reporting.methods import methods_text
+from llm4seg_probe.reporting.page import write_page
 from llm4seg_probe.reporting.report import write_report
 from llm4seg_probe.reporting.results import Results, read_results
+from llm4seg_probe.storage import write_text
 
 HOSTILE = {
     0: "<img src=x onerror=alert(1)>",
@@ -31,6 +37,17 @@ def results(results_folder: Path) -> Results:
 def page(results_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole report, in a folder of its own."""
     return write_report(results_folder, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a large study in the folder of its results; of some claims no figure is drawn."""
+    folder = write_study(tmp_path_factory.mktemp("study"))
+    results = read_results(folder)
+    claims = claim_sections(results)
+    drawn = [claim for claim in claims if claim.claim.id in ("boost", "semantics", "maps", "rank")]
+    write_text(folder / "methods.md", methods_text(results))
+    return write_page(results, claims, draw_all(results, drawn, folder), folder, ["p01/slice013"])
 
 
 @pytest.fixture

@@ -75,12 +75,16 @@ def test_an_array_that_is_missing(own_folder):
         read_map_arrays(own_folder / "maps.npz")
 
 
-@pytest.mark.parametrize("name", ["masks", "image_names", "predictions", "map_site"])
-def test_arrays_that_do_not_fit_each_other(own_folder, name):
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("masks", "prediction_bits"), ("image_names", "image_names"), ("map_site", "map_site"),
+     ("predictions", "prediction_bits")],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_each_other(own_folder, name, named):
     arrays = stored(own_folder)
     arrays[name] = arrays[name][:, :-1] if arrays[name].ndim > 1 else arrays[name][:-1]
     np.savez(own_folder / "maps.npz", **arrays)
-    with pytest.raises(TableError, match=rf"{name} has shape .* fits the others"):
+    with pytest.raises(TableError, match=rf"{named} has shape .* fits the others"):
         read_map_arrays(own_folder / "maps.npz")
 
 

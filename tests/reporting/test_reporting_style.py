@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import colorsys
 from itertools import combinations
 from typing import get_args
 
@@ -9,7 +10,13 @@ import pytest
 from synthetic_results import settings
 
 from llm4seg_probe.config import Arm
-from llm4seg_probe.reporting.style import ARM_STYLES, arm_style, in_order, paper_style
+from llm4seg_probe.reporting.style import (
+    ARM_STYLES,
+    arm_style,
+    condition_style,
+    in_order,
+    paper_style,
+)
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 SIGHT = {
@@ -92,8 +99,36 @@ def test_conditions_are_named(condition, label):
     assert arm_style(condition).label == label
 
 
-def test_a_condition_looks_like_its_arm():
-    assert arm_style("llm[layer=10]@after").colour == ARM_STYLES["llm"].colour
+def hue(colour: str) -> float:
+    return colorsys.rgb_to_hls(*(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)))[0]
+
+
+@pytest.mark.parametrize("deviation", ["layer=10", "layer=3", "attention=bidirectional", "a=1,b=2"])
+@pytest.mark.parametrize("arm", ARM_STYLES)
+def test_a_condition_has_its_arms_hue_and_a_marker_of_its_own(arm, deviation):
+    style, usual = arm_style(f"{arm}[{deviation}]@after"), ARM_STYLES[arm]
+    assert hue(style.colour) == pytest.approx(hue(usual.colour), abs=0.02)
+    assert style.marker != usual.marker or arm == "llm-lora"
+    assert style == arm_style(f"{arm}[{deviation}]@after")
+    assert arm_style(f"{arm}@after").colour == usual.colour
+
+
+def test_conditions_of_an_arm_differ_in_lightness_or_marker():
+    layers = [arm_style(f"llm[layer={layer}]") for layer in range(1, 31)]
+    assert len({style.colour for style in layers}) == 3
+    assert arm_style("llm[attention=x]").marker != arm_style("llm[layer=1]").marker
+
+
+def test_a_contrast_looks_like_its_first_condition():
+    style = condition_style("llm[layer=3]@after - cnn@after")
+    assert style.label == "LLM, frozen, layer 3, after − CNN, after"
+    assert style.colour == arm_style("llm[layer=3]").colour
+    assert condition_style("mean(llm, cnn) + adapters").label == (
+        "mean of 2: LLM, frozen … + Adapters only"
+    )
+
+
+def test_other_names_keep_the_neutral_colour():
     assert arm_style("theirs").colour not in {style.colour for style in ARM_STYLES.values()}
 
 

@@ -82,6 +82,7 @@ def parts(costs: pd.DataFrame) -> Figure:
         drawing = tall_figure(len(arms), row_height=0.7, extra=2.0)
         axes = drawing.add_subplot()
         arm_axis(axes, [arm_style(arm).label for arm in arms])
+        ends = []
         for place, arm in enumerate(arms):
             left = 0.0
             for part in (name for name in names if (arm, name) in rows):
@@ -90,9 +91,10 @@ def parts(costs: pd.DataFrame) -> Figure:
                     look = {"facecolor": arm_style(arm).colour, "alpha": alpha, **_edged(part)}
                     axes.barh(place, length, left=left, height=0.6, **look)
                     left += length
+            ends.append(left)
         shown = [name for name in names if name in set(costs["part"])]
         handles = [Patch(facecolor="none", label=name, **_edged(name)) for name in shown]
-        axes.margins(x=0.03)
+        axes.set_xlim(0, 1.03 * max(ends))
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.set_xlabel("Parameters (pale: frozen)")
         drawing.legend(handles=handles, loc="outside lower left", ncols=4, handlelength=1.6)
