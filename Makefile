@@ -23,13 +23,13 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## From nothing to a verdict: trains, probes, compares, writes the page
 	$(BIN)/llm4seg-probe demo
 
-notebooks: $(VENV)/.installed-dev ## All notebooks; figures and executed copies in reports/notebooks
-	mkdir -p reports/notebooks
+notebooks: $(VENV)/.installed-dev ## All notebooks; figures in reports/notebooks, executed copies in its runs/
+	mkdir -p reports/notebooks/runs
 	PYTHONWARNINGS='ignore:IProgress not found' $(BIN)/jupyter execute notebooks/*.ipynb --timeout=900 \
-		--output='../reports/notebooks/{notebook_name}'
+		--output='../reports/notebooks/runs/{notebook_name}'
 
 test: $(VENV)/.installed-dev ## The whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: $(VENV)/.installed-dev ## Style and types
 	$(BIN)/ruff check .

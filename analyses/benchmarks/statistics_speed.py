@@ -2,9 +2,9 @@
 
     python analyses/benchmarks/statistics_speed.py
 
-CPU seconds of one core: the crossed bootstrap against a plain loop over resamples (interleaved, medians of
-five), an audit of a file of 100,000 rows with its page, and the verdicts on all shipped claims
-from tables of the size of a whole study (five seeds, made-up scores).
+CPU seconds of one core: the crossed bootstrap against a plain loop over resamples (interleaved,
+medians of five), an audit of a file of 100,000 rows with its page, and the verdicts on all shipped
+claims from tables of the size of a whole study (five seeds, made-up scores).
 """
 
 from __future__ import annotations

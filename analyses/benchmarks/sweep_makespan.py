@@ -12,8 +12,8 @@ shared:
   start of Python to the last run's scores: loader, augmentation, validation after each epoch,
   checkpoints, scores of validation and test images;
 - ``published`` (B): one process that trains the same networks one after another in a plain loop
-  (contiguous tensors, fp32, glibc's own allocator settings, torch's own number of threads), on
-  batches in memory: training alone, nothing validated, scored or written.
+  (contiguous tensors, fp32, glibc's own allocator settings, a thread for each core), on batches in
+  memory: training alone, nothing validated, scored or written.
 
 ``makespan_seconds`` is from the start to the end of the process. ``runs_seconds`` is the sum of
 what the runs themselves took: of a sweep ``wall_seconds`` of each (network, data, training,
@@ -173,7 +173,9 @@ def published(given: argparse.Namespace) -> dict[str, Any]:
     from published_loop import batches_in_memory, stepper
 
     from llm4seg_probe.models.network import build_network
+    from llm4seg_probe.sweeps.local import available_cores
 
+    torch.set_num_threads(available_cores())
     wanted, steps = configs(given)
     pairs = batches_in_memory(wanted[0])
     seconds = 0.0

@@ -26,10 +26,11 @@ def facts_of(results: Results) -> dict[str, list[str]]:
 
 
 def _data(data: DatasetContext) -> list[str]:
-    described = ": ".join(part for part in (data.name, data.description) if part)
+    described = ": ".join(part.rstrip(".") for part in (data.name, data.description) if part)
     counted = ", ".join(f"{count} {name}" for name, count in data.counts.items())
     split = f"split: {data.split}" if data.split else ""
-    return [described, counted, split, f"licence: {data.licence}" if data.licence else ""]
+    licence = f"licence: {data.licence}" if data.licence else ""
+    return [described, "; ".join(part for part in (counted, split, licence) if part)]
 
 
 def _conditions(results: Results) -> str:

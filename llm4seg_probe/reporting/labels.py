@@ -29,6 +29,8 @@ MEASURES: dict[str, Measure] = {
     "hd95": Measure("95 % Hausdorff distance", "mm, or pixels without spacing"),
     "nsd": Measure("Surface Dice", "0 to 1"),
     "iou_reference": Measure("IoU as the reference implementation counts it", "0 to 1"),
+    "iou_gap": Measure("IoU gap, training − validation"),
+    "loss_gap": Measure("Loss gap, validation − training"),
     "activation_iou": Measure("Activation IoU", "0 to 1"),
     "auroc": Measure("AUROC", "0 to 1"),
     "contrast": Measure("Contrast", "Cohen's d"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from llm4seg_probe.config import Config
 from llm4seg_probe.reporting.context import ClaimContext, DatasetContext, ReportContext
 from llm4seg_probe.reporting.results import Results
-from llm4seg_probe.reporting.style import arm_style
+from llm4seg_probe.reporting.style import arm_style, in_order
 
 NAME = "methods.md"
 
@@ -59,7 +59,7 @@ def _data(datasets: Iterable[DatasetContext], config: Config) -> str:
     sentences = []
     for data in datasets:
         counts = ", ".join(f"{count} {name}" for name, count in data.counts.items())
-        described = f" ({data.description})" if data.description else ""
+        described = f" ({data.description.rstrip('.')})" if data.description else ""
         split = f", split `{data.split}`" if data.split else ""
         sentences.append(f"{data.name}{described}: {counts or 'not counted'}{split}.")
         sentences += list(data.caveats)
@@ -82,7 +82,7 @@ def _network(context: ReportContext, config: Config) -> str:
     widths = f" of widths {'-'.join(map(str, backbone.widths))}" if backbone.widths else ""
     layers = ", ".join(map(str, booster.layers))
     plural = "s" if len(booster.layers) > 1 else ""
-    arms = "; ".join(f"`{arm}` ({arm_style(arm).meaning})" for arm in context.arms)
+    arms = "; ".join(f"`{arm}` ({arm_style(arm).meaning})" for arm in in_order(context.arms))
     residual = "with" if booster.residual else "without"
     return (
         f"The network is {backbone.name}{widths}. Between its encoder and decoder stood layer"

@@ -25,7 +25,7 @@ def report_context(analysis: Analysis, runs: Sequence[PlannedRun], *, size: str)
     return {
         **analysis.model_dump(mode="json"),
         "size": size,
-        "command": made["command"],
+        "command": _command(analysis, size),
         "dataset": datasets[0],
         "datasets": datasets,
         "arms": _levels(runs, "arm"),
@@ -39,6 +39,13 @@ def report_context(analysis: Analysis, runs: Sequence[PlannedRun], *, size: str)
             "commit": (made["commit"] or "")[:12],
         },
     }
+
+
+def _command(analysis: Analysis, size: str) -> str:
+    """What makes the folder again; the runs themselves may stem from other analyses."""
+    if analysis.name == "demo":
+        return "llm4seg-probe demo" + (" --quick" if size == "quick" else "")
+    return f"llm4seg-probe sweep {analysis.name}.yaml --size {size}"
 
 
 def _datasets(first: PlannedRun, runs: Sequence[PlannedRun]) -> list[dict[str, Any]]:

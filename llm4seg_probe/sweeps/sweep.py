@@ -21,7 +21,11 @@ Grid = dict[str, Levels]
 class Size(Section):
     """One scale of a sweep: what it changes in the factors and in the base configuration."""
 
-    factors: Grid = Field({}, description="levels to use instead, wherever the factor occurs")
+    factors: Grid = Field(
+        {},
+        description="levels to use instead, wherever the factor occurs; one that occurs nowhere is "
+        "a further factor of all the runs of `factors`",
+    )
     base: dict[str, Any] = Field({}, description="fields to change in the base")
 
 
@@ -48,9 +52,11 @@ class Sweep(Section):
             grid | {name: levels for name, levels in chosen.factors.items() if name in grid}
             for grid in self.further
         )
+        elsewhere = {name for grid in self.further for name in grid} - set(self.factors)
+        first = {name: levels for name, levels in chosen.factors.items() if name not in elsewhere}
         return self.model_copy(
             update={
-                "factors": {**self.factors, **chosen.factors},
+                "factors": {**self.factors, **first},
                 "further": further,
                 "base": base,
                 "sizes": {},

@@ -51,7 +51,7 @@ def test_every_table_and_the_page_are_there(answered: tuple[Path, Answer]) -> No
         assert len(tables.read_table(out / schema.name, schema))
     assert list(tables.read_table(out / "claims.csv", tables.CLAIMS)["claim"]) == ["boost", "rank"]
     with np.load(out / "maps.npz", allow_pickle=False) as arrays:
-        assert arrays["maps"].shape[:2] == (8, 2)
+        assert arrays["map_levels"].shape[:2] == (8, 2)
 
 
 def test_asked_again_it_trains_nothing_and_says_the_same(
@@ -77,7 +77,7 @@ def test_a_run_lost_is_made_again_and_the_others_are_kept(
     answered: tuple[Path, Answer], analysis: Analysis
 ) -> None:
     out, _ = answered
-    lost, *kept = planned(analysis, out)
+    lost, *kept = planned(analysis, out / "runs")
     (lost.path / "environment.json").unlink()
     (lost.path / "last.pt").unlink()
     times = [run.checkpoint.stat().st_mtime_ns for run in kept]

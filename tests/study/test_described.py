@@ -12,7 +12,7 @@ from llm4seg_probe.statistics.conditions import by_condition, parse
 from llm4seg_probe.study.analysis import analyses_folder, load_analysis
 from llm4seg_probe.study.described import described
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
-from llm4seg_probe.sweeps.sweep import Sweep
+from llm4seg_probe.sweeps.sweep import Size, Sweep
 
 SWEEP = Sweep.model_validate(
     {
@@ -50,6 +50,22 @@ def test_a_run_that_two_grids_name_is_made_once_and_whole_seeds_come_first() -> 
         ("cnn", 15, "spine"),
     ]
     assert found == [(seed, *rest) for seed in (0, 1) for rest in one_seed]
+
+
+def test_a_size_changes_a_factor_where_it_occurs_and_adds_one_that_occurs_nowhere() -> None:
+    sized = SWEEP.model_copy(
+        update={
+            "sizes": {
+                "quick": Size(factors={"seed": (7,), "booster.layer": (4,)}),
+                "paper": Size(factors={"backbone.name": ("cmunext", "unet")}),
+            }
+        }
+    )
+    quick = [(c.seed, c.arm, c.booster.layer) for c in sized.at("quick").configs()]
+    assert quick.count((7, "llm", 4)) == 1
+    assert {layer for seed, arm, layer in quick if arm == "cnn"} == {15}
+    paper = sized.at("paper").configs()
+    assert {c.arm for c in paper if c.backbone.name == "unet"} == {"cnn", "llm"}
 
 
 def test_a_run_says_where_it_deviates_and_the_split_goes_with_its_data(

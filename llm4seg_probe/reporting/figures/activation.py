@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.figures.rows import arm_axis, tall_figure
+from llm4seg_probe.reporting.figures.rows import arm_axis, arm_labels, tall_figure
 from llm4seg_probe.reporting.style import INK, MUTED, PAPER, arm_style, in_order, paper_style
 from llm4seg_probe.reporting.summaries import (
     by_seed,
@@ -39,7 +39,8 @@ def figure(maps: pd.DataFrame, comparison: pd.DataFrame | None = None) -> Figure
     arms = in_order(maps["arm"])
     gains = gain_rows(comparison, arms)
     with paper_style():
-        drawing = tall_figure(len(arms), row_height=0.95, extra=2.1)
+        taller = arm_labels(arms, 18)[1]
+        drawing = tall_figure(len(arms), row_height=max(0.95, 0.8 * taller), extra=2.1)
         widths = [1.35, 1] if len(gains) else [1]
         panels = drawing.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
         _bars(panels[0], maps, arms)
@@ -71,7 +72,7 @@ def gain_rows(comparison: pd.DataFrame | None, arms: Sequence[str]) -> pd.DataFr
 
 
 def _bars(axes: Axes, maps: pd.DataFrame, arms: Sequence[str]) -> None:
-    arm_axis(axes, [arm_style(arm).label for arm in arms])
+    arm_axis(axes, arm_labels(arms, 18)[0])
     for name, (offset, opacity) in _BARS.items():
         rows = maps[maps["site"] == name]
         if rows.empty:

@@ -26,7 +26,7 @@ from llm4seg_probe.statistics.pairing import Paired
 
 _LINE, _ROOM = 0.34, 0.9
 _BLOCK = 2.1
-_LABEL = 21  # characters of a line
+_LABEL = 19  # characters of a line
 
 
 def figure(pairs: Sequence[Paired], table: str = "scores", margin: float | None = None) -> Figure:
@@ -91,7 +91,8 @@ def _sides(pair: Paired) -> tuple[tuple[str, np.ndarray], tuple[str, np.ndarray]
 
 
 def _name(text: str, values: np.ndarray) -> str:
-    return f"{fill(condition_style(text).label, _LABEL)}\n{labels.number(values.mean(), 3)}"
+    label = fill(condition_style(text).label, _LABEL, break_on_hyphens=False)
+    return f"{label}\n{labels.number(values.mean(), 3)}"
 
 
 def _seeds(axes: Axes, pair: Paired, names: Sequence[str]) -> None:

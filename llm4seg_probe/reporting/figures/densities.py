@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 
 from llm4seg_probe.errors import TableError, unknown
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.figures.rows import arm_axis, null_band, null_handles, tall_figure
+from llm4seg_probe.reporting.figures.rows import (
+    arm_axis,
+    arm_labels,
+    null_band,
+    null_handles,
+    tall_figure,
+)
 from llm4seg_probe.reporting.style import INK, PAPER, arm_style, in_order, paper_style
 from llm4seg_probe.reporting.summaries import by_seed, density, measured, middle, nulls
 
@@ -38,14 +44,17 @@ def figure(
     arms = in_order(rank["arm"])
     null_names = list(nulls(rank)["null"].unique())
     with paper_style():
+        names, taller = arm_labels(arms, 18)
         drawing = tall_figure(
-            len(present) * len(arms), row_height=1.0, extra=2.2 + len(present) * 0.5
+            len(present) * len(arms),
+            row_height=max(1.0, 0.8 * taller),
+            extra=2.2 + len(present) * 0.5,
         )
         panels = drawing.subplots(len(present), len(measures), squeeze=False, sharex="col")
         for line, name in zip(panels, present, strict=True):
             for axes, value in zip(line, measures, strict=True):
                 _panel(axes, rank[rank["site"] == name], value, arms, null_names)
-            line[0].set_yticks(range(len(arms)), [arm_style(arm).label for arm in arms])
+            line[0].set_yticks(range(len(arms)), names)
             line[0].set_title(labels.site(name), loc="left")
         for axes, value in zip(panels[-1], measures, strict=True):
             axes.set_xlabel(labels.measure(value).axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,16 @@ from matplotlib.patches import Patch
 
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.figures.rows import arm_axis, tall_figure
-from llm4seg_probe.reporting.style import BAND, INK, MUTED, PAPER, arm_style, paper_style
+from llm4seg_probe.reporting.figures.rows import arm_axis, most_lines, tall_figure
+from llm4seg_probe.reporting.style import (
+    BAND,
+    INK,
+    MUTED,
+    PAPER,
+    arm_style,
+    condition_style,
+    paper_style,
+)
 from llm4seg_probe.reporting.summaries import compared
 
 # What an interval generalises to, its columns, and how it is drawn: offset in rows, width, colour.
@@ -35,9 +44,11 @@ def figure(comparison: pd.DataFrame, score: str = "iou") -> Figure:
     if rows.empty:
         raise TableError(f"comparison.csv has no row on {score} of scores.csv")
     with paper_style():
-        drawing = tall_figure(len(rows), row_height=0.86, extra=2.6)
+        names = pair_labels(rows)
+        taller = max(1.0, most_lines(names) / 2)
+        drawing = tall_figure(len(rows), row_height=0.86 * taller, extra=2.6)
         axes = drawing.add_subplot()
-        arm_axis(axes, pair_labels(rows))
+        arm_axis(axes, names)
         axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
         for place, row in rows.iterrows():
             _draw_row(axes, float(place), row)  # type: ignore[arg-type]
@@ -48,9 +59,13 @@ def figure(comparison: pd.DataFrame, score: str = "iou") -> Figure:
 
 
 def pair_labels(rows: pd.DataFrame) -> list[str]:
-    """ "a − b" of each row, on two lines."""
+    """ "a − b" of each row, on two lines or more."""
     pairs = zip(rows["a"], rows["b"], strict=True)
-    return [f"{arm_style(a).label}\n− {arm_style(b).label}" for a, b in pairs]
+    return [f"{_broken(a)}\n− {_broken(b)}" for a, b in pairs]
+
+
+def _broken(condition: str) -> str:
+    return fill(condition_style(condition).label, 22, break_on_hyphens=False)
 
 
 def _draw_row(axes: Axes, place: float, row: pd.Series) -> None:

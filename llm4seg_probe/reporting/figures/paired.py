@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from llm4seg_probe.reporting import labels
-from llm4seg_probe.reporting.figures.rows import arm_axis, tall_figure
+from llm4seg_probe.reporting.figures.rows import arm_axis, arm_labels, tall_figure
 from llm4seg_probe.reporting.style import GRID, INK, MUTED, PAPER, arm_style, paper_style
 from llm4seg_probe.reporting.summaries import by_seed, on_test_split
 
@@ -19,9 +19,10 @@ def figure(scores: pd.DataFrame, score: str = "iou") -> Figure:
     means = by_seed(on_test_split(scores), score)
     arms = list(means.columns)
     with paper_style():
-        drawing = tall_figure(len(arms))
+        names, taller = arm_labels(arms)
+        drawing = tall_figure(len(arms), row_height=0.72 * taller)
         axes = drawing.add_subplot()
-        arm_axis(axes, [arm_style(arm).label for arm in arms])
+        arm_axis(axes, names)
         axes.grid(axis="x")
         for seed, row in means.iterrows():
             axes.plot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,6 +43,12 @@ def row_label(condition: str) -> str:
     arm = arm_style(condition.partition("[")[0]).label
     rest = arm_style(condition).label.removeprefix(arm).removeprefix(", ")
     return "\n".join([arm, *rest.split(", ")]) if rest else arm
+
+
+def arm_labels(conditions: Sequence[str], width: int = 22) -> tuple[list[str], float]:
+    """Labels of rows, broken into lines, and how much higher rows must be for them."""
+    texts = [fill(arm_style(name).label, width, break_on_hyphens=False) for name in conditions]
+    return texts, max(1.0, 0.52 * most_lines(texts))
 
 
 def most_lines(texts: Iterable[str]) -> int:
