@@ -109,7 +109,10 @@ def _columns(varying: Sequence[str]) -> dict[str, str]:
     The split that a run was drawn by is ``data.split``: ``split`` is a side of it in other tables.
     """
     leaves = [name.rpartition(".")[2] for name in varying]
-    taken = {*_ALWAYS.values(), *(column for schema in SCHEMAS.values() for column in schema.keys)}
+    taken = {
+        *_ALWAYS.values(),
+        *(column for schema in SCHEMAS.values() for column in schema.columns),
+    }
     return {
         name: _ALWAYS.get(name) or (leaf if leaves.count(leaf) == 1 and leaf not in taken else name)
         for name, leaf in zip(varying, leaves, strict=True)

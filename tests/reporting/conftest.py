@@ -45,7 +45,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_study(tmp_path_factory.mktemp("study"))
     results = read_results(folder)
     claims = claim_sections(results)
-    drawn = [claim for claim in claims if claim.claim.id in ("boost", "semantics", "maps", "rank")]
+    drawn = [claim for claim in claims if claim.claim.id in ("boost", "semantics")]
     write_text(folder / "methods.md", methods_text(results))
     return write_page(results, claims, draw_all(results, drawn, folder), folder, ["p01/slice013"])
 

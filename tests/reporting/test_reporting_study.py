@@ -89,7 +89,7 @@ def test_no_identifier_is_there_twice(read):
 
 def test_every_figure_is_there_in_three_formats(study):
     figures = list((study.parent / "figures").glob("*.svg"))
-    assert len(figures) == 4 + 3 + 5 + 5  # the claims drawn, their own tables, two data sets
+    assert len(figures) == 2 + 5 + 3  # the claims drawn, and the sections of two data sets
     for path in figures:
         for kind in ("pdf", "png"):
             assert path.with_suffix(f".{kind}").is_file()

@@ -10,7 +10,7 @@ from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge
 from llm4seg_probe.statistics.conditions import by_condition, parse
 from llm4seg_probe.study.analysis import analyses_folder, load_analysis
-from llm4seg_probe.study.described import described
+from llm4seg_probe.study.described import described, deviations
 from llm4seg_probe.sweeps.plan import PlannedRun, plan
 from llm4seg_probe.sweeps.sweep import Size, Sweep
 
@@ -79,6 +79,11 @@ def test_a_run_says_where_it_deviates_and_the_split_goes_with_its_data(
     ]  # fmt: skip
     assert first["layer"].tolist() == ["", "15", "3", "15", "", ""]
     assert set(table["data.split"]) == {"blocks", "groups", "reference"}
+
+
+def test_a_field_that_is_called_like_a_score_keeps_its_whole_name() -> None:
+    precise = Config.model_validate({"compute": {"precision": "bf16"}})
+    assert deviations([Config(), precise], Config()) == ["", "compute.precision=bf16"]
 
 
 def test_an_arm_alone_means_the_runs_that_do_not_deviate(runs: list[PlannedRun]) -> None:
