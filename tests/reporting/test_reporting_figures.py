@@ -225,7 +225,7 @@ def test_activation_bars_dots_and_gains(figures, results):
     assert drawn == sorted(
         (row["difference"], ARMS.index(row["arm"])) for _, row in rows.iterrows()
     )
-    assert {"before the layer", "after the layer", "another image's map (middle 90 %)"} <= words(
+    assert {"before the layer", "after the layer", "another image's map (90 %)"} <= words(
         figures["activation"]
     )
 

@@ -30,7 +30,9 @@ _NULLS: tuple[dict[str, Any], ...] = (
 
 
 def figure(maps: pd.DataFrame, comparison: pd.DataFrame | None = None) -> Figure:
-    """Draw ``maps.csv``: two bars per arm (means over seeds), a dot per run, the null as a box.
+    """Draw ``maps.csv``: two bars per arm (means over seeds), a dot per run.
+
+    The middle 90 % of a null are a box.
 
     Where ``comparison.csv`` holds after against before of an arm, a second panel shows the gain
     with its interval.
@@ -51,7 +53,7 @@ def figure(maps: pd.DataFrame, comparison: pd.DataFrame | None = None) -> Figure
             for name, (_, opacity) in _BARS.items()
         ]
         handles += [
-            Patch(label=f"{labels.null(name)} (middle 90 %)", **style)
+            Patch(label=f"{labels.null(name)} (90 %)", **style)
             for name, style in zip(nulls(maps)["null"].unique(), _NULLS, strict=False)
         ]
         drawing.legend(
