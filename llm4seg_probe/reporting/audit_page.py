@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from llm4seg_probe.reporting import labels
@@ -24,6 +23,7 @@ from llm4seg_probe.reporting.listings import (
 )
 from llm4seg_probe.reporting.saving import save_figure
 from llm4seg_probe.reporting.svg import inline_svg
+from llm4seg_probe.reporting.templating import template
 from llm4seg_probe.reporting.verdicts import VERDICTS
 from llm4seg_probe.statistics.audited import Audit
 from llm4seg_probe.storage import write_text
@@ -56,15 +56,8 @@ def write_audit_page(found: Audit, folder: Path, *, sources: Sequence[str], comm
     sources: names of the files that were audited; command: what makes the page again. Everything
     stands in the one file, and nothing in it runs.
     """
-    environment = Environment(
-        loader=PackageLoader("llm4seg_probe.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = (files("llm4seg_probe.reporting") / "templates" / "page.css").read_text("utf-8")
-    text = environment.get_template("audit.html").render(
+    text = template("audit.html").render(
         found=found,
         sources=sources,
         command=command,

@@ -39,8 +39,8 @@ SHOWS = {
     "no difference was found is not enough.",
     "equivalence": "It is supported where the 90 % interval of a − b lies within the margin: that "
     "no difference was found is not enough.",
-    "association": "A dot is one run, its arm's mean taken off both measurements: what makes one "
-    "arm better than another plays no part.",
+    "association": "It is supported where runs of the same arm with more of the one have more of "
+    "the other, by the adjusted p: what makes one arm better than another plays no part.",
 }
 """What it takes to support a claim, by its kind."""
 

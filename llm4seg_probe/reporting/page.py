@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from llm4seg_probe.reporting.claims import BEARS_ON, READING, SHOWS, ClaimSection
@@ -25,6 +24,7 @@ from llm4seg_probe.reporting.results import Results
 from llm4seg_probe.reporting.sections import SECTIONS, Section
 from llm4seg_probe.reporting.style import known_arms
 from llm4seg_probe.reporting.svg import inline_svg
+from llm4seg_probe.reporting.templating import template
 from llm4seg_probe.reporting.verdicts import VERDICTS, VerdictRow, verdict_rows
 from llm4seg_probe.storage import write_text
 
@@ -49,13 +49,6 @@ def write_page(
     page are written under ``tables/``. The page works from disk and offline; nothing in it runs
     but its own scripts, whose hashes stand in its content security policy.
     """
-    environment = Environment(
-        loader=PackageLoader("llm4seg_probe.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     probes = probe_sections(results)
     scripts = [_asset(name) for name in _SCRIPTS]
     writer = _Tables(folder / TABLES)
@@ -67,7 +60,7 @@ def write_page(
         "probes": [_probe(probe, results.folder) for probe in probes],
         "summary": _summary(results, writer),
     }
-    text = environment.get_template("page.html").render(
+    text = template("page.html").render(
         context=results.context,
         facts=facts_of(results),
         arms=_arms(results),
