@@ -7,10 +7,15 @@ from llm4seg_probe.reporting.results import Results
 
 
 def facts_of(results: Results) -> dict[str, list[str]]:
-    """Data, scale and machine, each as a few short lines; what has none is left out."""
+    """Data, scale and machine, each as a few short lines; what has none is left out.
+
+    Data sets after the first take a line each, so that the verdicts stay in sight; methods.md
+    describes them.
+    """
     context = results.context
+    first, *others = context.all_datasets
     facts = {
-        "Data": [line for data in context.all_datasets for line in _data(data)],
+        "Data": [*_data(first), *(_in_a_line(data) for data in others)],
         "Scale": [
             f"size: {context.size}" if context.size else "",
             *(f"{name}: {value}" for name, value in context.scale.items()),
@@ -31,6 +36,12 @@ def _data(data: DatasetContext) -> list[str]:
     split = f"split: {data.split}" if data.split else ""
     licence = f"licence: {data.licence}" if data.licence else ""
     return [described, "; ".join(part for part in (counted, split, licence) if part)]
+
+
+def _in_a_line(data: DatasetContext) -> str:
+    names = [name for name in ("cases", "test images") if name in data.counts]
+    counted = ", ".join(f"{data.counts[name]} {name}" for name in names)
+    return ": ".join(part for part in (data.name, counted) if part)
 
 
 def _conditions(results: Results) -> str:
