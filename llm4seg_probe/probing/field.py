@@ -26,7 +26,7 @@ SHOWS = (
     "input moves the centre of the output. A wide field does not show that far context is of use, "
     "and a gradient sees small changes only. With the layer bypassed the decoder receives "
     "features that it was not trained on: that field is of the same network, not of one trained "
-    "without the layer, which is the arm `cnn`. Before training the batch statistics are not those "
+    "without the layer, which is the arm cnn. Before training the batch statistics are not those "
     "of the images, and next to nothing passes the deep layers: that band is the narrow end."
 )
 

@@ -12,7 +12,7 @@ from llm4seg_probe.reporting import labels
 
 VERDICTS: dict[str, tuple[str, str]] = {
     "supported": ("Supported", "the effect was found, in the claimed direction"),
-    "contradicted": ("Contradicted", "the effect was found, in the opposite direction"),
+    "contradicted": ("Contradicted", "the opposite was found"),
     "equivalent": ("Equivalent", "any difference is smaller than the margin"),
     "inconclusive": ("Inconclusive", "these runs cannot tell"),
     "not run": ("Not run", "no such runs, or fewer than two seeds"),
@@ -102,7 +102,9 @@ def _row(row: pd.Series, extent: float) -> VerdictRow:
         effect=labels.effect(row["difference"], row["ci_low"], row["ci_high"]),
         margin=f"margin ±{margin:g}" if pd.notna(margin) else "",
         p=labels.p_value(row["p_adjusted"]),
-        seeds=seeds_in_words(row["n_seeds"], row["seeds_needed"]),
+        seeds=seeds_in_words(
+            row["n_seeds"], row["seeds_needed"] if row["verdict"] == "inconclusive" else math.nan
+        ),
         in_advance=bool(row.get("in_advance", True)),
         plot=_plot(row, margin, extent),
     )

@@ -83,7 +83,9 @@ def _measured(assessment: Assessment, p_adjusted: float) -> str:
         if row["ci_low"] == row["ci_low"]
         else ""
     )
-    p = f", p = {p_adjusted:.2g}" if p_adjusted == p_adjusted else ""
+    kind = assessment.rules.kind
+    of = "" if kind == "superiority" else f" of {kind}"
+    p = f", p{of} = {p_adjusted:.2g}" if p_adjusted == p_adjusted else ""
     return f"{row['difference']:+.3g} over {_seeds(row['n_seeds'])}{interval}{p}"
 
 

@@ -61,7 +61,8 @@ def evidence(
         supports = equivalence.above(better, -margin)
         opposes = equivalence.below(better, -margin)
         return Evidence(supports, supports, opposes, supports, within)
-    apart = min(equivalence.above(better, margin), equivalence.below(better, -margin))
+    beyond = min(equivalence.above(better, margin), equivalence.below(better, -margin))
+    apart = min(1.0, 2 * beyond)  # either side would do, and a narrow margin leaves both open
     return Evidence(within, within, apart, within, within)
 
 
