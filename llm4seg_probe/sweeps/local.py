@@ -19,7 +19,6 @@ from llm4seg_probe.errors import TrainingError, UserError
 from llm4seg_probe.sweeps.engine import Meter, Task
 
 _PR_SET_PDEATHSIG = 1
-_IMPORTED_ONCE = ("llm4seg_probe.training.fit", "transformers.models.llama.modeling_llama")
 
 
 def available_cores() -> int:
@@ -74,7 +73,7 @@ def _in_processes(
     tasks: Sequence[Task], workers: int, gpus: int, meter: Meter
 ) -> dict[int, Exception]:
     failures: dict[int, Exception] = {}
-    context = _fresh_processes()
+    context = multiprocessing.get_context("spawn")
     devices = context.SimpleQueue()
     for worker in range(workers if gpus else 0):
         devices.put(str(worker % gpus))
@@ -104,18 +103,6 @@ def _in_processes(
                 child.terminate()
             raise
     return failures
-
-
-def _fresh_processes() -> Any:
-    """How workers are begun: forked from a process that has nothing but its imports, made once.
-
-    Where there is no such thing (Windows), each is spawned, and imports for itself.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTED_ONCE))
-    return context
 
 
 def _begin_worker(devices: SimpleQueue[str] | None) -> None:
