@@ -62,7 +62,7 @@ def evidence(
         opposes = equivalence.below(better, -margin)
         return Evidence(supports, supports, opposes, supports, within)
     beyond = min(equivalence.above(better, margin), equivalence.below(better, -margin))
-    apart = min(1.0, 2 * beyond)  # either side would do, and a narrow margin leaves both open
+    apart = min(1.0, 2 * beyond)  # with a narrow margin either side alone would use up alpha
     return Evidence(within, within, apart, within, within)
 
 

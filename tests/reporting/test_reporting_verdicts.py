@@ -43,6 +43,12 @@ def test_a_claim_in_words():
     assert row.seeds == "5 run, 23 needed"
 
 
+@pytest.mark.parametrize("verdict", ["supported", "contradicted", "equivalent"])
+def test_no_seeds_are_asked_for_where_a_claim_is_decided(verdict):
+    (row,) = verdict_rows(pd.DataFrame([claim(verdict=verdict)]))
+    assert row.seeds == "5 run"
+
+
 def test_a_claim_that_was_not_run_has_no_plot():
     absent = dict.fromkeys(
         ("difference", "ci_low", "ci_high", "p_adjusted", "seeds_needed"), math.nan

@@ -270,6 +270,12 @@ def test_each_kind_of_claim_has_its_sentence(scores, kind, b, margin, verdict, b
     assert claims["sentence"][0].startswith(begins)
 
 
+def test_the_sentence_says_of_what_its_p_is(scores):
+    apart = claim(kind="equivalence", comparisons=pairs(("llm", "cnn")))
+    _, claims = judge([apart], {"scores": scores})
+    assert f"), p of equivalence = {claims['p_adjusted'][0]:.2g}" in claims["sentence"][0]
+
+
 def test_an_inferior_arm_contradicts_non_inferiority(scores):
     worse = claim(kind="non-inferiority", comparisons=pairs(("cnn", "llm")))
     comparison, claims = judge([worse], {"scores": scores})

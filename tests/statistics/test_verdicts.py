@@ -1,5 +1,7 @@
 """One case for each rule of the verdicts, for each kind of claim and both directions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,16 @@ def test_non_inferiority_is_the_90_percent_interval_above_minus_the_margin():
     for margin in np.linspace(0.0005, 0.03, 40):
         supported = evidence("non-inferiority", estimate, margin).supports < 0.05
         assert supported == (estimate.interval(0.9)[0] > -margin)
+
+
+def test_an_equivalence_is_contradicted_by_a_95_percent_interval_beyond_the_margin():
+    estimate = paired(*np.random.default_rng(7).normal([[0.62], [0.6]], 0.01, (2, 5)))
+    low, _ = estimate.interval(0.95)
+    assert low > 0  # so that margins on both sides of the interval's end are tried
+    for margin in [*np.linspace(0.05, 0.99, 20) * low, *np.linspace(1.01, 3, 20) * low]:
+        for found in (estimate, replace(estimate, difference=-estimate.difference)):
+            opposed = evidence("equivalence", found, margin).opposes < 0.05
+            assert opposed == (margin < low)
 
 
 def test_evidence_for_superiority_is_two_sided_and_on_one_side():
