@@ -1,4 +1,4 @@
-"""What a user can mend: one exception family, each message saying what, where and what to do."""
+"""Errors that the user can fix. Each message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something the user can mend; the command line prints it in one line and exits with 2."""
+    """An error that the user can fix; the command line prints it in one line and exits with 2."""
 
 
 class ConfigError(UserError):
@@ -19,7 +19,7 @@ class DataError(UserError):
 
 
 class SourceError(UserError):
-    """A decoder layer that cannot be had from where the configuration says."""
+    """A decoder layer that is not available from the source that the configuration names."""
 
 
 class DownloadError(UserError):
@@ -42,8 +42,17 @@ class TableError(UserError):
     """A table that lacks columns or rows which the computation needs."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message; the name of its class where it has none.
+
+    >>> first_line(ValueError("no\\nmore")), first_line(KeyError())
+    ('no', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def unknown(kind: str, value: str, valid: Iterable[str]) -> str:
-    """One sentence for a name that is not among the valid ones, nearest first.
+    """Say in one sentence that a name is not among the valid ones, the nearest first.
 
     >>> unknown("site", "befor", ["after", "before"])
     "unknown site 'befor'. Did you mean 'before'? Valid: before, after"

@@ -39,13 +39,13 @@ def download(package: Package, folder: Path) -> Path:
     for attempt in (1, 2):
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
             output = _run_pip(package, Path(scratch))
-            found = [path for path in Path(scratch).iterdir() if path.is_file()]
-            found = [path for path in found if path.suffix in (".whl", ".gz")]
-            if found and sha256_of_file(found[0]) == package.sha256:
-                target = folder / found[0].name
-                os.replace(found[0], target)
+            wheels = [path for path in Path(scratch).iterdir() if path.is_file()]
+            wheels = [path for path in wheels if path.suffix in (".whl", ".gz")]
+            if wheels and sha256_of_file(wheels[0]) == package.sha256:
+                target = folder / wheels[0].name
+                os.replace(wheels[0], target)
                 return target
-        broken = bool(found) or "DO NOT MATCH THE HASHES" in output
+        broken = bool(wheels) or "DO NOT MATCH THE HASHES" in output
         if not broken:
             break
         if attempt == 1:

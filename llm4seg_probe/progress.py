@@ -10,6 +10,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from llm4seg_probe.reading.names import printable
+
 T = TypeVar("T")
 Advance = Callable[[float], None]
 
@@ -58,7 +60,7 @@ def say(message: str) -> None:
     """Say one line on standard error, above a bar that may be running."""
     if not _display.muted:
         live = _display.live
-        (live.console if live else console()).print(message, markup=False)
+        (live.console if live else console()).print(printable(message), markup=False)
 
 
 @contextmanager

@@ -2,41 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal
 
 from llm4seg_probe.errors import TableError
+from llm4seg_probe.reading.bounds import reason
+from llm4seg_probe.reading.names import shown
+from llm4seg_probe.reading.text import table_guard
+from llm4seg_probe.scores import OF_MASKS, OF_PROBABILITIES, OF_SETS
 from llm4seg_probe.storage import atomically
 
-Kind = Literal["text", "integer", "number"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+ColumnType = Literal["text", "integer", "number"]
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
 class Schema:
     """Columns of one table: keys identify a row, values are what was measured.
 
-    Further columns may follow; they are read as pandas infers them.
+    Further columns may follow; they are read as pandas infers them. ``since`` names value columns
+    that earlier versions did not write, with the version that began to: a stored table without
+    them is read, and they are empty in it. ``optional`` are value columns that a table has where
+    they were measured, as the scores of one task. A table ``on_request`` is only written where it
+    was asked for.
     """
 
     name: str
-    keys: dict[str, Kind]
-    values: dict[str, Kind]
+    keys: dict[str, ColumnType]
+    values: dict[str, ColumnType]
+    since: Mapping[str, str] = field(default_factory=dict)
+    on_request: bool = False
+    optional: Mapping[str, ColumnType] = field(default_factory=dict)
 
     @property
-    def columns(self) -> dict[str, Kind]:
-        """Keys, then values, with their kinds."""
+    def columns(self) -> dict[str, ColumnType]:
+        """Keys, then values, with their kinds; without the optional ones."""
         return {**self.keys, **self.values}
 
+    @property
+    def kinds(self) -> dict[str, ColumnType]:
+        """All columns that it may have."""
+        return {**self.columns, **self.optional}
 
-def _numbers(names: str) -> dict[str, Kind]:
+
+def numbers(names: str) -> dict[str, ColumnType]:
+    """Columns of numbers, from their names between spaces.
+
+    >>> numbers("iou dice")
+    {'iou': 'number', 'dice': 'number'}
+    """
     return dict.fromkeys(names.split(), "number")
 
 
-_RUN: dict[str, Kind] = {"run": "text", "dataset": "text", "arm": "text", "seed": "integer"}
-_IMAGE: dict[str, Kind] = {"image": "text", "group": "text"}
+RUN_KEYS: dict[str, ColumnType] = {
+    "run": "text",
+    "dataset": "text",
+    "arm": "text",
+    "seed": "integer",
+}
+IMAGE_KEYS: dict[str, ColumnType] = {"image": "text", "group": "text"}
+
+OVERLAPS = numbers("iou dice iou_change dice_change")
+EFFECT: dict[str, ColumnType] = {
+    "n_seeds": "integer",
+    "n_cases": "integer",
+    "n_groups": "integer",
+    **numbers("mean change ci_low ci_high boot_low boot_high case_low case_high"),
+    "note": "text",
+}
 
 RUNS = Schema(
     "runs.csv",
@@ -55,115 +94,29 @@ RUNS = Schema(
 METRICS = Schema(
     "metrics.csv",
     {"epoch": "integer"},
-    _numbers("learning_rate train_loss train_iou val_loss val_iou"),
+    numbers("learning_rate train_loss train_iou val_loss val_iou"),
+)
+GATES = Schema(
+    "gates.csv",
+    {"epoch": "integer", "layer": "text"},
+    numbers("weight gate"),
 )
 CURVES = Schema(
     "curves.csv",
-    {**_RUN, **METRICS.keys},
-    {**METRICS.values, **_numbers("iou_gap loss_gap")},
+    {**RUN_KEYS, **METRICS.keys},
+    {**METRICS.values, **numbers("iou_gap loss_gap")},
 )
 SCORES = Schema(
     "scores.csv",
-    {**_RUN, "checkpoint": "text", "split": "text", **_IMAGE, "class": "text"},
+    {**RUN_KEYS, "checkpoint": "text", "split": "text", **IMAGE_KEYS, "class": "text"},
     {
-        **_numbers("iou dice precision recall hd95 nsd area"),
+        **numbers(" ".join((*OF_MASKS, "area"))),
         "empty": "text",
         "iou_reference": "number",
+        **numbers(" ".join(OF_PROBABILITIES)),
     },
-)
-RANK = Schema(
-    "rank.csv",
-    {**_RUN, "site": "text", "part": "text", "null": "text", **_IMAGE},
-    {
-        "tokens": "integer",
-        "channels": "integer",
-        **_numbers(
-            "entropy effective_rank lsvr sigma1_share stable_rank participation_ratio "
-            "largest_token_share"
-        ),
-    },
-)
-MAPS = Schema(
-    "maps.csv",
-    {
-        **_RUN,
-        "site": "text",
-        "class": "text",
-        "reduction": "text",
-        "threshold": "text",
-        "null": "text",
-        **_IMAGE,
-    },
-    _numbers("iou auroc contrast noise sharpness"),
-)
-ATTRIBUTE = Schema(
-    "attribute.csv",
-    {
-        **_RUN,
-        "site": "text",
-        "method": "text",
-        "target": "text",
-        "baseline": "text",
-        "class": "text",
-        "null": "text",
-        **_IMAGE,
-    },
-    _numbers(
-        "score baseline_score completeness_gap foreground_share mask_share infidelity unexplained "
-        "sensitivity"
-    ),
-)
-FIELD = Schema(
-    "field.csv",
-    {
-        **_RUN,
-        "site": "text",
-        "wrt": "text",
-        "layer": "text",
-        "null": "text",
-        **_IMAGE,
-    },
-    _numbers("mass radius_50 radius_90 before after asymmetry"),
-)
-ROBUSTNESS = Schema(
-    "robustness.csv",
-    {**_RUN, "corruption": "text", "strength": "integer", **_IMAGE, "class": "text"},
-    {**_numbers("iou dice parameter"), "unit": "text"},
-)
-DECODE = Schema(
-    "decode.csv",
-    {
-        **_RUN,
-        "site": "text",
-        "input": "text",
-        "training_images": "integer",
-        "null": "text",
-        **_IMAGE,
-    },
-    {
-        "penalty": "number",
-        "tokens": "integer",
-        "foreground": "integer",
-        **_numbers("auroc average_precision dice"),
-    },
-)
-LENS = Schema(
-    "lens.csv",
-    {**_RUN, "site": "text", "null": "text", "draw": "integer", **_IMAGE},
-    {
-        "tokens": "integer",
-        "foreground": "integer",
-        **_numbers("distance entropy entropy_foreground entropy_background top_share"),
-    },
-)
-LENS_WORDS = Schema(
-    "lens-words.csv",
-    {**_RUN, "site": "text", "null": "text", "part": "text", "place": "integer"},
-    {
-        "word_id": "integer",
-        "word": "text",
-        **_numbers("share other_share exchanged_share probability"),
-    },
+    dict.fromkeys(OF_PROBABILITIES, "0.2.0"),
+    optional=numbers(" ".join((*OF_SETS, "probability", "present", "objects"))),
 )
 COMPARISON = Schema(
     "comparison.csv",
@@ -171,7 +124,7 @@ COMPARISON = Schema(
     {
         "n_seeds": "integer",
         "n_cases": "integer",
-        **_numbers(
+        **numbers(
             "mean_a mean_b sd_a sd_b difference sd_difference ci_low ci_high t df p_t p_exact "
             "p_exact_floor p_adjusted boot_low boot_high case_low case_high margin p_equivalence "
             "smallest_detectable seeds_needed"
@@ -187,15 +140,42 @@ CLAIMS = Schema(
         "measure": "text",
         "comparison": "text",
         "n_seeds": "integer",
-        **_numbers("difference ci_low ci_high p_adjusted"),
+        **numbers("difference ci_low ci_high p_adjusted"),
         "verdict": "text",
         "seeds_needed": "number",
+    },
+)
+LOOKS = Schema(
+    "looks.csv",
+    {"claim": "text", "look": "integer"},
+    {
+        "seeds": "integer",
+        **numbers("difference ci_low ci_high p threshold"),
+        "verdict": "text",
+        "decided_by": "text",
+    },
+)
+PAIRS = Schema(
+    "pairs.csv",
+    {
+        "claim": "text",
+        "comparison": "integer",
+        "seed": "text",
+        "group": "text",
+        "image": "text",
+    },
+    {
+        "dataset": "text",
+        "score": "text",
+        "a": "text",
+        "b": "text",
+        **numbers("value_a value_b"),
     },
 )
 ASSOCIATION = Schema(
     "association.csv",
     {"claim": "text", "dataset": "text", "arm": "text", "seed": "integer"},
-    {**_numbers("x y fitted"), "x_score": "text", "y_score": "text"},
+    {**numbers("x y fitted"), "x_score": "text", "y_score": "text"},
 )
 LADDER = Schema(
     "ladder.csv",
@@ -204,7 +184,7 @@ LADDER = Schema(
         "step": "integer",
         "what": "text",
         "n_seeds": "integer",
-        **_numbers("difference ci_low ci_high p gain gain_low gain_high"),
+        **numbers("difference ci_low ci_high p gain gain_low gain_high"),
         "note": "text",
     },
 )
@@ -213,43 +193,18 @@ SELECTION = Schema(
     {"dataset": "text", "score": "text", "arm": "text", "against": "text"},
     {
         "n_seeds": "integer",
-        **_numbers("optimism ci_low ci_high p"),
+        **numbers("optimism ci_low ci_high p"),
         "sentence": "text",
     },
 )
-ATTENTION = Schema(
-    "attention.csv",
-    {**_RUN, "place": "integer", "layer": "integer", "head": "integer", "null": "text", **_IMAGE},
+SIZES = Schema(
+    "sizes.csv",
+    {"dataset": "text", "score": "text", "setting": "text", "arm": "text", "size": "text"},
     {
-        "tokens": "integer",
-        "foreground_tokens": "integer",
-        **_numbers(
-            "distance distance_uniform distance_ratio entropy entropy_uniform entropy_ratio "
-            "foreground_share foreground_share_uniform foreground_share_ratio "
-            "first_share first_share_uniform first_share_ratio "
-            "sink_share sink_share_uniform sink_share_ratio "
-            "locality locality_uniform locality_ratio"
-        ),
-    },
-)
-SIMILARITY = Schema(
-    "similarity.csv",
-    {
-        **_RUN,
-        "site": "text",
-        "other_run": "text",
-        "other_arm": "text",
-        "other_seed": "integer",
-        "other_site": "text",
-        "null": "text",
-    },
-    {
-        "between": "text",
-        "images": "integer",
-        "tokens": "integer",
-        "channels": "integer",
-        "other_channels": "integer",
-        **_numbers("cka procrustes cosine"),
+        **numbers("images images_low images_high"),
+        "n_seeds": "integer",
+        **numbers("mean ci_low ci_high gain gain_low gain_high"),
+        "note": "text",
     },
 )
 CHECK = Schema(
@@ -257,74 +212,27 @@ CHECK = Schema(
     {"severity": "text", "kind": "text", "images": "text", "what": "text"},
     {"advice": "text"},
 )
-_OVERLAPS = _numbers("iou dice iou_change dice_change")
-_EFFECT: dict[str, Kind] = {
-    "n_seeds": "integer",
-    "n_cases": "integer",
-    "n_groups": "integer",
-    **_numbers("mean change ci_low ci_high boot_low boot_high case_low case_high"),
-    "note": "text",
-}
-INTERVENE = Schema(
-    "intervene.csv",
-    {**_RUN, "intervention": "text", "setting": "text", **_IMAGE, "class": "text"},
-    _OVERLAPS,
-)
-INTERVENE_EFFECTS = Schema(
-    "intervene-effects.csv",
-    {
-        "dataset": "text",
-        "arm": "text",
-        "intervention": "text",
-        "setting": "text",
-        "score": "text",
-    },
-    _EFFECT,
-)
-SWAP = Schema(
-    "swap.csv",
-    {**_RUN, "site": "text", "donor": "text", "donor_run": "text", **_IMAGE, "class": "text"},
-    {**_OVERLAPS, "explained": "number"},
-)
-SWAP_EFFECTS = Schema(
-    "swap-effects.csv",
-    {"dataset": "text", "arm": "text", "site": "text", "donor": "text", "score": "text"},
-    {
-        **_EFFECT,
-        **_numbers("gap gap_low gap_high gap_share explained"),
-    },
-)
 SCHEMAS = {
     schema.name: schema
     for schema in (
         RUNS,
         METRICS,
+        GATES,
         CURVES,
         SCORES,
-        RANK,
-        MAPS,
         COMPARISON,
         CLAIMS,
+        LOOKS,
+        PAIRS,
         ASSOCIATION,
         LADDER,
         SELECTION,
-        ATTRIBUTE,
-        FIELD,
-        ROBUSTNESS,
-        ATTENTION,
-        SIMILARITY,
-        DECODE,
-        LENS,
-        LENS_WORDS,
-        INTERVENE,
-        INTERVENE_EFFECTS,
-        SWAP,
-        SWAP_EFFECTS,
+        SIZES,
     )
 }
 
 
-def _as_kind(column: pd.Series, kind: Kind) -> pd.Series:
+def _as_kind(column: pd.Series, kind: ColumnType) -> pd.Series:
     if kind == "text":
         return column.astype("object").fillna("").astype("str")
     if kind == "integer":
@@ -332,24 +240,30 @@ def _as_kind(column: pd.Series, kind: Kind) -> pd.Series:
     return column.replace("", None).astype("float64")
 
 
-def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def conform(frame: pd.DataFrame, schema: Schema, *, stored: bool = False) -> pd.DataFrame:
     """The frame with the schema's columns first, each of its kind.
 
+    In a ``stored`` table the columns of ``schema.since`` may be missing; they are then empty.
     Raises TableError when a column is missing, cannot be converted, or two rows share all keys.
     """
+    if stored:
+        frame = frame.assign(**{name: None for name in schema.since if name not in frame.columns})
     missing = [name for name in schema.columns if name not in frame.columns]
     if missing:
         raise TableError(
             f"{schema.name} lacks the columns {', '.join(missing)}; "
             f"it has {', '.join(frame.columns)}"
         )
-    further = [name for name in frame.columns if name not in schema.columns]
-    frame = frame[[*schema.columns, *further]].copy()
-    for name, kind in schema.columns.items():
+    optional = [name for name in schema.optional if name in frame.columns]
+    further = [name for name in frame.columns if name not in schema.kinds]
+    frame = frame[[*schema.columns, *optional, *further]].copy()
+    for name in (*schema.columns, *optional):
+        kind = schema.kinds[name]
         try:
             frame[name] = _as_kind(frame[name], kind)
-        except (ValueError, TypeError) as error:
-            raise TableError(f"{schema.name}: column {name} is not {kind}: {error}") from error
+        except (ValueError, TypeError, OverflowError) as error:
+            why = reason(error)
+            raise TableError(f"{schema.name}: column {name} is not {kind}: {why}") from error
     doubled = frame.duplicated(list(schema.keys))
     if doubled.any():
         row = frame.loc[doubled, list(schema.keys)].iloc[0].to_dict()
@@ -366,11 +280,16 @@ def write_table(frame: pd.DataFrame, path: Path, schema: Schema) -> None:
 def read_table(path: Path, schema: Schema) -> pd.DataFrame:
     """Read a table that :func:`write_table` wrote, or one with the same columns.
 
-    Text is kept as it stands: a case named ``NA`` or ``007`` stays one. Raises TableError when
-    the file is missing, unreadable or does not fit the schema.
+    Text is kept as it stands: a case named ``NA`` or ``007`` stays one. Value columns that its
+    version did not write yet are empty. Raises TableError when the file is missing, unreadable or
+    does not fit the schema.
     """
+    import pandas as pd
+
     path = Path(path)
-    try:
+    if not path.exists():
+        raise TableError(f"no such table: {path}")
+    with table_guard(path, TableError):
         header = pd.read_csv(path, nrows=0, encoding="utf-8")
         texts = {name: "str" for name in header.columns if schema.columns.get(name) == "text"}
         frame = pd.read_csv(
@@ -380,8 +299,18 @@ def read_table(path: Path, schema: Schema) -> pd.DataFrame:
             keep_default_na=False,
             na_values={name: [""] for name in header.columns if name not in texts},
         )
-    except FileNotFoundError as error:
-        raise TableError(f"no such table: {path}") from error
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise TableError(f"{path} is not a readable CSV table: {error}") from error
-    return conform(frame, schema)
+    _refuse_controls(frame, path, list(texts))
+    return conform(frame, schema, stored=True)
+
+
+def _refuse_controls(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> None:
+    """Raise TableError where a cell holds what no font draws and a terminal obeys."""
+    for name in names:
+        cells = frame[name].fillna("")
+        for cell in cells.unique():
+            if _CONTROLS.search(cell):
+                row = int((cells == cell).to_numpy().argmax()) + 2
+                raise TableError(
+                    f"{path}: row {row}, column {name}: '{shown(cell)}' holds control "
+                    "characters; take them out"
+                )

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe.randomness import address
-from llm4seg_probe.statistics import bootstrap, equivalence, estimates, power, signflip
+from llm4seg_probe.statistics import bootstrap, exact_tests, paired_tests, power
 from llm4seg_probe.statistics.bootstrap import Totals
 from llm4seg_probe.statistics.multiplicity import holm
 from llm4seg_probe.storage import atomically
@@ -55,7 +55,7 @@ def calibrate(studies: int) -> pd.DataFrame:
 def t_test(studies: int) -> Iterator[Row]:
     """Rejections without an effect, and coverage of the 95 % interval with one."""
     for n in (3, 5, 10):
-        found = [estimates.paired(*pair) for pair in _pairs("t", studies, n, 0.0)]
+        found = [paired_tests.paired(*pair) for pair in _pairs("t", studies, n, 0.0)]
         rejected = np.mean([each.p < 0.05 for each in found])
         yield _row("rejections without effect, t-test", "normal", n, studies, 0.05, rejected)
         lows, highs = zip(*(each.interval() for each in found), strict=True)
@@ -66,7 +66,7 @@ def t_test(studies: int) -> Iterator[Row]:
 def power_of_t(studies: int) -> Iterator[Row]:
     """Power against what plan says, at several effects (in SDs of the differences)."""
     for n, effect in ((5, 0.5), (5, 1.0), (5, 1.68), (10, 1.0), (23, 0.62)):
-        found = [estimates.paired(*pair) for pair in _pairs("power", studies, n, effect)]
+        found = [paired_tests.paired(*pair) for pair in _pairs("power", studies, n, effect)]
         planned = power.t_power(effect * np.sqrt(n), n - 1)
         measured = np.mean([each.p < 0.05 for each in found])
         yield _row("power of the t-test", f"effect {effect} SD", n, studies, planned, measured)
@@ -75,7 +75,7 @@ def power_of_t(studies: int) -> Iterator[Row]:
 def exact_test(studies: int) -> Iterator[Row]:
     """Rejections of the exact test without an effect: none at five seeds, by its floor."""
     for n in (5, 6, 10):
-        p = [signflip.sign_flip(a - b) for a, b in _pairs("exact", studies, n, 0.0)]
+        p = [exact_tests.sign_flip(a - b) for a, b in _pairs("exact", studies, n, 0.0)]
         rejected = np.mean(np.array(p) < 0.05)
         yield _row("rejections without effect, exact test", "normal", n, studies, 0.05, rejected)
 
@@ -85,7 +85,7 @@ def family(studies: int) -> Iterator[Row]:
     generator = np.random.default_rng(address("calibration", "family"))
     arms = generator.normal(size=(studies, 4, 5))
     any_found = [
-        min(holm([estimates.paired(study[k], study[0]).p for k in (1, 2, 3)])) < 0.05
+        min(holm([paired_tests.paired(study[k], study[0]).p for k in (1, 2, 3)])) < 0.05
         for study in arms
     ]
     yield _row(
@@ -97,7 +97,7 @@ def tost(studies: int) -> Iterator[Row]:
     """Equivalence found although the true difference is the margin itself."""
     for margin in (1.0, 3.0):
         found = [
-            equivalence.tost(estimates.paired(*pair), margin) < 0.05
+            paired_tests.tost(paired_tests.paired(*pair), margin) < 0.05
             for pair in _pairs("tost", studies, 5, margin)
         ]
         yield _row(
@@ -109,10 +109,10 @@ def power_of_tost(studies: int) -> Iterator[Row]:
     """Equivalence found where there is no difference, against its computed power."""
     for margin in (1.5, 2.5):
         found = [
-            equivalence.tost(estimates.paired(*pair), margin) < 0.05
+            paired_tests.tost(paired_tests.paired(*pair), margin) < 0.05
             for pair in _pairs("tost power", studies, 5, 0.0)
         ]
-        planned = equivalence.tost_power(1 / np.sqrt(5), 4, margin)
+        planned = paired_tests.tost_power(1 / np.sqrt(5), 4, margin)
         yield _row("power of TOST", f"margin {margin} SD", 5, studies, planned, np.mean(found))
 
 
@@ -153,7 +153,7 @@ def _over_patients(studies: int) -> Iterator[Row]:
 
 def _pairs(
     name: str, studies: int, n: int, effect: float
-) -> Iterator[tuple[estimates.Vector, estimates.Vector]]:
+) -> Iterator[tuple[paired_tests.Vector, paired_tests.Vector]]:
     """Studies of n paired seeds whose differences have this mean and an SD of 1."""
     generator = np.random.default_rng(address("calibration", name, n, str(effect)))
     shared = generator.normal(0, 3, (studies, n))

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.data.batches import ImageDataset, batches
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.models.network import parameter_groups
 from llm4seg_probe.training.optimiser import optimiser, schedule

@@ -49,7 +49,7 @@ def measure(checkpoint: Path, count: int) -> tuple[float, float, int]:
     """Peak memory in MB, seconds, and rows of the table, of this many images."""
     import llm4seg_probe as lp
     from llm4seg_probe.data.batches import Batch
-    from llm4seg_probe.probing.rank import rank_table
+    from llm4seg_probe.probes.rank.table import rank_table
     from llm4seg_probe.training.compute import computing
 
     run = lp.load(checkpoint)

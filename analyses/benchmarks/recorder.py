@@ -39,7 +39,7 @@ import llm4seg_probe as lp
 from llm4seg_probe.config import Config
 from llm4seg_probe.models.network import build_network
 from llm4seg_probe.models.sites import SitePoint, sites_of
-from llm4seg_probe.training.compute import arranged, keep_freed_memory, memory_format
+from llm4seg_probe.training.compute import in_memory_format, keep_freed_memory, memory_format
 
 SITES = ("encoder.1", "encoder.3", "before", "after", "decoder.3", "decoder.1")
 BATCH = 8
@@ -57,7 +57,7 @@ def main() -> None:
     given = parser.parse_args()
     keep_freed_memory()
     config = Config.model_validate({"data": {"image_size": (96, 96)}})
-    network = arranged(build_network(config), config).eval()
+    network = in_memory_format(build_network(config), config).eval()
     images = torch.randn(BATCH, 1, 96, 96).to(memory_format=memory_format(config))
     points = [sites_of(network)[site] for site in SITES]
     ways = ways_of(network, images, points)

@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe.statistics import bootstrap
-from llm4seg_probe.statistics.claims import judge
+from llm4seg_probe.statistics.judgement import judge
 from llm4seg_probe.study.analysis import load_analysis, shipped
 from llm4seg_probe.study.anybody import audit_tables
-from llm4seg_probe.study.described import deviations
+from llm4seg_probe.study.runs import deviations
 
 OUT = Path(__file__).resolve().parents[2] / "reports" / "statistics" / "speed.csv"
 SEEDS, CASES, RESAMPLES = 5, 500, 10_000

@@ -40,14 +40,14 @@ from typing import Any
 import pandas as pd
 
 from llm4seg_probe.config import Config
-from llm4seg_probe.sweeps.plan import PlannedRun, make, plan
+from llm4seg_probe.study.runs import PlannedRun, make, plan
 
 ARMS = ("cnn", "llm")
 WAYS = {"A": "sweep", "B": "published"}
 BATCH = 8
 SIZE = 96
 WIDTHS = {"default": None, "narrow": (8, 16, 32, 64, 96)}
-ON_THE_WAY = ("llm4seg_probe.training.fit", "transformers.models.llama.modeling_llama")
+ON_THE_WAY = ("llm4seg_probe.training.train", "transformers.models.llama.modeling_llama")
 """What a run imports once it has begun."""
 
 
@@ -88,7 +88,7 @@ def leg(way: str) -> dict[str, Any]:
 
 def configs(given: argparse.Namespace) -> tuple[list[Config], int]:
     """The runs' configurations, and the steps of each."""
-    from llm4seg_probe.data.opening import open_collection
+    from llm4seg_probe.data.datasets import open_collection
     from llm4seg_probe.data.splits import split_of
 
     base = Config.model_validate(
@@ -96,7 +96,7 @@ def configs(given: argparse.Namespace) -> tuple[list[Config], int]:
             "data": {"image_size": (SIZE, SIZE)},
             "backbone": {"widths": WIDTHS[given.network]},
             "training": {"batch_size": BATCH},
-            "compute": {"threads": given.threads, "accelerator": "cpu"},
+            "compute": {"threads": given.threads, "device": "cpu"},
         }
     )
     collection = open_collection(base.data.name, classes=base.data.classes)
@@ -119,6 +119,7 @@ class Made:
     planned: PlannedRun
     memory_mb: float | None = None
     wants_gpu: bool = False
+    gpu_memory_mb: float | None = None
 
     @property
     def name(self) -> str:
@@ -144,10 +145,10 @@ class Made:
 
 def sweep(given: argparse.Namespace) -> dict[str, Any]:
     """All runs on the local engine."""
-    from llm4seg_probe.study.materials import fetched
-    from llm4seg_probe.sweeps.engine import carry_out
-    from llm4seg_probe.sweeps.local import LocalEngine, workers_for
-    from llm4seg_probe.training import folder
+    from llm4seg_probe.study.engines.base import carry_out
+    from llm4seg_probe.study.engines.local import LocalEngine, workers_for
+    from llm4seg_probe.study.runs import fetched
+    from llm4seg_probe.training import run_folder
 
     wanted, steps = configs(given)
     with tempfile.TemporaryDirectory() as scratch:
@@ -155,7 +156,7 @@ def sweep(given: argparse.Namespace) -> dict[str, Any]:
         workers = given.workers or workers_for(tasks)
         carry_out(tasks, LocalEngine(workers), "Runs")
         walls = [
-            json.loads((task.planned.path / folder.ENVIRONMENT).read_text(encoding="utf-8"))
+            json.loads((task.planned.path / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))
             for task in tasks
         ]
     return {
@@ -173,7 +174,7 @@ def published(given: argparse.Namespace) -> dict[str, Any]:
     from published_loop import batches_in_memory, stepper
 
     from llm4seg_probe.models.network import build_network
-    from llm4seg_probe.sweeps.local import available_cores
+    from llm4seg_probe.study.engines.local import available_cores
 
     torch.set_num_threads(available_cores())
     wanted, steps = configs(given)

@@ -48,11 +48,11 @@ from published_loop import arranged_as, batches_in_memory, stepper
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.data.batches import ImageDataset, Item, WholeImages
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.models.network import build_network
-from llm4seg_probe.training.compute import arranged, computing, memory_format
-from llm4seg_probe.training.fitting import trainer_of
+from llm4seg_probe.training.compute import computing, in_memory_format, memory_format
+from llm4seg_probe.training.loop import trainer_of
 from llm4seg_probe.training.task import SegmentationTask
 
 WAYS = ("published", "bare", "ours", "ours-bf16")
@@ -87,7 +87,7 @@ class Setting:
                 "data": {"image_size": (self.size, self.size), "augmentation": self.augmentation},
                 "backbone": {"widths": WIDTHS[self.network]},
                 "training": {"batch_size": BATCH, "epochs": 1, "workers": self.workers},
-                "compute": {"threads": self.threads, "precision": precision, "accelerator": "cpu"},
+                "compute": {"threads": self.threads, "precision": precision, "device": "cpu"},
             }
         )
 
@@ -216,7 +216,7 @@ def through_lightning(setting: Setting, config: Config, turns: Connection) -> No
     split = split_of(collection, config.data)
     task = SegmentationTask(
         config,
-        arranged(build_network(config), config),
+        in_memory_format(build_network(config), config),
         Repeated(collection, split.train[:IMAGES], config, length=setting.steps * BATCH),
         WholeImages(collection, split.val[:1], config.data),
     )

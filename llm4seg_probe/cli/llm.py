@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm4seg_probe.cli.output import Json, emit_json, say
+from llm4seg_probe.cli.options import Json, emit_json, say
 
 Name = Annotated[str, typer.Argument(help="Embedded name, folder in Hugging Face layout, Hub id.")]
 

@@ -1,18 +1,20 @@
-"""Whole studies: the demo, sweeps, their page, and what there is to choose from."""
+"""Whole studies: the demo, sweeps, and their page."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm4seg_probe.cli.output import Json, Out, emit_json, records, say
+from llm4seg_probe import progress
+from llm4seg_probe.cli.options import Json, Loggers, Open, Out, emit_json, records, say, show_page
 
 if TYPE_CHECKING:
+    from llm4seg_probe.results.studies import Forecast, Study
     from llm4seg_probe.study.analysis import Analysis
-    from llm4seg_probe.sweeps.engine import Engine
 
 
 class SizeOption(StrEnum):
@@ -30,28 +32,23 @@ class EngineOption(StrEnum):
     ray = "ray"
 
 
-class Kind(StrEnum):
-    """What `list` can list."""
-
-    arms = "arms"
-    sites = "sites"
-    backbones = "backbones"
-    probes = "probes"
-    claims = "claims"
-    presets = "presets"
-
-
 def demo(
     out: Out = Path("reports/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Two arms, two seeds.")] = False,
+    show: Open = False,
     as_json: Json = False,
 ) -> None:
     """From nothing to a verdict: train, probe, compare and report on the embedded data and LLM."""
     from llm4seg_probe.study.analysis import load_analysis, shipped
 
-    assert out is not None
     size = SizeOption.quick if quick else SizeOption.small
-    _study(load_analysis(shipped("demo")).at(size.value), size, out, as_json)
+    _announce(load_analysis(shipped("demo")), size)
+    from llm4seg_probe.results import studies
+
+    found = studies.sweep("demo", size=size.value, out=out)
+    assert isinstance(found, studies.Study)
+    _tell_study(found, as_json)
+    show_page(found.page(), show)
 
 
 def sweep(
@@ -76,71 +73,112 @@ def sweep(
         typer.Option("--set", metavar="key=value", help="Field of the analysis to change."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say which runs, how long, how much memory.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Only say how long and how much memory; at size paper, on GPUs."
+        ),
     ] = False,
+    loggers: Loggers = None,
+    probes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--probe",
+            metavar="package.module:PROBE",
+            help="A probe of your own that the analysis names by its path; may be repeated.",
+        ),
+    ] = None,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided", help="Add seeds until the claims are decided, by `decide`."
+        ),
+    ] = False,
+    max_seeds: Annotated[
+        int | None, typer.Option("--max-seeds", help="With --until-decided: most seeds of an arm.")
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option("--hours", help="With --until-decided: hours of runs, added up over workers."),
+    ] = None,
+    new_study: Annotated[
+        bool,
+        typer.Option(
+            "--new-study", help="With --until-decided: start afresh with other seeds and rules."
+        ),
+    ] = False,
+    show: Open = False,
     as_json: Json = False,
 ) -> None:
     """All runs of an analysis that are missing, then its probes, comparison and page."""
+    from llm4seg_probe.errors import ConfigError
+
+    if not analysis.exists():
+        raise ConfigError(f"no such file: {analysis}")
+    from llm4seg_probe.probes.registry import probes_given
     from llm4seg_probe.study.analysis import load_analysis
 
-    chosen = load_analysis(analysis, tuple(overrides or ())).at(size.value)
-    folder = out or Path("reports") / analysis.stem
-    made_on = _engine(engine, workers, address)
-    if dry_run:
-        _forecast(chosen, runs or folder / "runs", workers, as_json)
+    with probes_given(probes or ()):
+        # What is wrong in it, before torch is imported.
+        _announce(load_analysis(analysis, tuple(overrides or ())), size)
+    from llm4seg_probe.results import studies
+    from llm4seg_probe.training.loggers import loggers_given
+
+    with probes_given(probes or ()), loggers_given(loggers or ()):
+        found = studies.sweep(
+            analysis, size=size.value, out=out or Path("reports") / analysis.stem, runs=runs,
+            engine=engine.value, workers=workers, address=address, overrides=overrides or (),
+            dry_run=dry_run, until_decided=until_decided, max_seeds=max_seeds, hours=hours,
+            new_study=new_study,
+        )  # fmt: skip
+    if isinstance(found, studies.Forecast):
+        _tell_forecast(found, until_decided, as_json)
     else:
-        _study(chosen, size, folder, as_json, runs, made_on)
+        _tell_study(found, as_json)
+        show_page(found.page(), show)
 
 
-def _engine(name: EngineOption, workers: int | None, address: str | None) -> Engine:
-    from llm4seg_probe.errors import ConfigError
-    from llm4seg_probe.sweeps.local import LocalEngine
-    from llm4seg_probe.sweeps.on_ray import RayEngine
-
-    if name is EngineOption.ray:
-        return RayEngine(address, workers)
-    if address is not None:
-        raise ConfigError("--address is of a Ray cluster: add --engine ray")
-    return LocalEngine(workers)
+def _announce(analysis: Analysis, size: SizeOption) -> None:
+    """Say what is about to be done, before the seconds that importing torch takes."""
+    configs = analysis.at(size.value).configs()
+    count = {name: len({getattr(one, name) for one in configs}) for name in ("arm", "seed")}
+    progress.say(
+        f"{analysis.name} at size {size.value}: {len(configs)} runs "
+        f"({count['arm']} arms, {count['seed']} seeds)"
+    )
 
 
-def _forecast(analysis: Analysis, store: Path, workers: int | None, as_json: bool) -> None:
-    from llm4seg_probe.study.forecast import forecast
-
-    found = forecast(analysis, store, workers)
+def _tell_forecast(found: Forecast, until_decided: bool, as_json: bool) -> None:
+    sentence = found.sentences[0]
     if as_json:
-        emit_json({"runs": records(found.runs), **found.totals})
+        key, more = ("rows", {"sentence": sentence}) if until_decided else ("runs", found.totals)
+        emit_json({key: records(found.table), **more})
         return
-    say(found.by_condition.to_string(index=False, float_format="%.1f"))
-    say(f"\n{found.sentence}")
+    digits = "%.2f" if until_decided else "%.1f"
+    say(found.summary.to_string(index=False, float_format=digits))
+    say(f"\n{sentence}")
 
 
-def _study(
-    chosen: Analysis,
-    size: SizeOption,
-    out: Path,
-    as_json: bool,
-    runs: Path | None = None,
-    engine: Engine | None = None,
-) -> None:
-    from llm4seg_probe.reporting.terminal import verdict_text
-    from llm4seg_probe.study.answer import answer
+def _tell_study(found: Study, as_json: bool) -> None:
+    from llm4seg_probe.report.terminal import verdict_text
 
-    found = answer(chosen, out, size=size.value, store=runs, engine=engine)
+    page, course = found.page(), found.course
     if as_json:
-        emit_json(
-            {
-                "page": found.page,
-                "out": out,
-                "claims": records(found.claims),
-                "signatures": found.signatures,
-            }
-        )
+        told: dict[str, Any] = {"page": page, "out": found.folder, "claims": records(found.claims)}
+        if len(found.mechanisms):
+            told["mechanisms"] = records(found.mechanisms)
+        if course is None:
+            told["signatures"] = found.signatures
+        else:
+            told |= {"course": course.sentence, "open": list(course.still_open)}
+        emit_json(told)
         return
     say(verdict_text(found.claims))
-    for hint in found.signatures:
+    for title, sentence in found.mechanisms[["title", "sentence"]].itertuples(index=False):
+        say(f"{title}: {sentence}")
+    for hint in () if course is not None else found.signatures:
         say(hint)
-    say(f"\n{found.rests_on}\n\nThe page: {found.page.resolve()}")
+    ended = f"{course.sentence}\n\n" if course is not None else ""
+    say(f"\n{ended}{found.rests_on}\n\nThe page: {page.resolve()}")
 
 
 def report(
@@ -149,52 +187,51 @@ def report(
         list[str] | None,
         typer.Option("--case", help="An image that the explorer is to show; may be repeated."),
     ] = None,
+    one_file: Annotated[
+        bool, typer.Option("--one-file", help="One HTML file, with everything in it.")
+    ] = False,
+    pseudonyms: Annotated[
+        bool,
+        typer.Option(
+            "--pseudonyms",
+            help="Numbers for the names of patients and images, in a copy to be shared (--out).",
+        ),
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", help="Results of the same configuration from another machine, to compare."
+        ),
+    ] = None,
     out: Out = None,
+    show: Open = False,
     as_json: Json = False,
 ) -> None:
     """The HTML page with its figures, drawn from the tables in a folder of results."""
-    from llm4seg_probe.reporting.report import write_report
+    from llm4seg_probe.errors import ConfigError
 
-    page = write_report(runs, out, tuple(cases or ()))
+    for folder in (runs, against):
+        if folder is not None and not folder.is_dir():
+            raise ConfigError(f"{folder}: is no folder of results; give one that a sweep wrote")
+    from llm4seg_probe.report.report import write_pseudonymous_report, write_report
+
+    if against is not None:
+        _against(runs, against, out or runs, as_json)
+        return
+    write = write_pseudonymous_report if pseudonyms else write_report
+    page = write(runs, out, tuple(cases or ()), one_file=one_file)
     emit_json({"page": page}) if as_json else say(f"The page: {page.resolve()}")
+    show_page(page, show)
 
 
-def list_names(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False
-) -> None:
-    """What there is, one line each."""
-    from llm4seg_probe.study.overview import overview
+def _against(folder: Path, other: Path, out: Path, as_json: bool) -> None:
+    from llm4seg_probe.report.against import NAME, write_against
 
-    entries = overview(kind.value)
+    found = write_against(folder, other, out)
     if as_json:
-        emit_json(entries)
+        emit_json({"rows": records(found.rows), "sentence": found.sentence, "table": out / NAME})
         return
-    width = max(map(len, entries))
-    for name, text in entries.items():
-        say(f"{name:<{width}}  {text}")
+    say(f"{found.sentence}\n\nThe table: {out / NAME}")
 
 
-def doctor(as_json: Json = False) -> None:
-    """What is installed, which devices, caches and sources work here, and what to do."""
-    from dataclasses import asdict
-
-    from llm4seg_probe.study.doctor import examine
-
-    findings = examine()
-    if as_json:
-        emit_json({"findings": [asdict(finding) for finding in findings]})
-        return
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        say(f"{finding.what:<{width}}  {finding.state}")
-        if finding.advice:
-            say(f"{'':<{width}}  → {finding.advice}")
-
-
-COMMANDS = {
-    "demo": demo,
-    "sweep": sweep,
-    "report": report,
-    "list": list_names,
-    "doctor": doctor,
-}
+COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "sweep": sweep, "report": report}

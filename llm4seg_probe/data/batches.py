@@ -20,8 +20,9 @@ from llm4seg_probe import progress
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.augmentation import Augmentation
 from llm4seg_probe.data.collection import Collection, Sample
+from llm4seg_probe.data.label_noise import Kind, made_wrong, noise_told, wrong_masks
 from llm4seg_probe.data.patches import view_of
-from llm4seg_probe.data.transforms import Preprocess
+from llm4seg_probe.data.preprocess import Preprocess
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.randomness import address, generator
 
@@ -96,8 +97,10 @@ class ImageDataset(Dataset[Item]):
 
     Item ``i`` is (image, mask, i). With ``augment_seed``, for training, its patch and its
     augmentation are drawn from the address (seed, epoch, i), so that they depend neither on the
-    number of workers nor on what was drawn before. Without, for probes, there is one item for
-    each image, always the same.
+    number of workers nor on what was drawn before; where an epoch goes through the images again,
+    the items are counted on beyond the last, and show the same images otherwise. In training a
+    share of the masks is wrong (:mod:`label_noise`), where the configuration says so. Without a
+    seed, for probes, there is one item for each image, always the same.
     """
 
     def __init__(
@@ -115,10 +118,17 @@ class ImageDataset(Dataset[Item]):
         epoch: Any = torch.zeros((), dtype=torch.int64)
         self._epoch: Tensor = epoch.share_memory_()
         self._read = _Reader(collection, self.samples, Preprocess(data_config))
+        self.noise = ""
+        """What was made wrong in the masks, in words; empty where nothing was."""
+        self._wrong = {} if augment_seed is None else self._drawn_wrong(data_config, augment_seed)
         self._kept = _Kept(len(self.samples), self._prepared, self._view.beyond)
 
     def __len__(self) -> int:
         return len(self.samples) * self._view.per_image
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items of one pass; by number they go on beyond it, and never end."""
+        return (self[index] for index in range(len(self)))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose patches and augmentations are drawn, from 0."""
@@ -126,7 +136,7 @@ class ImageDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         epoch = int(self._epoch)
-        kept = self._kept[index // self._view.per_image]
+        kept = self._kept[index % len(self) // self._view.per_image]
         image, mask = self._view.seen(kept, epoch, index)
         if self._augment is not None and self._seed is not None:
             place = address(self._seed, "augmentation", epoch, index)
@@ -134,7 +144,21 @@ class ImageDataset(Dataset[Item]):
         return image, mask, index
 
     def _prepared(self, index: int) -> tuple[Tensor, ...]:
-        return self._view.prepared(*self._read(index))
+        image, mask = self._read(index)
+        name = self.samples[index].image
+        if name in self._wrong and self._seed is not None:
+            mask = made_wrong(mask, self._wrong[name], self._seed, name)
+        return self._view.prepared(image, mask)
+
+    def _drawn_wrong(self, data_config: DataConfig, seed: int) -> dict[str, Kind]:
+        """The images whose masks are wrong, of those that have foreground as the network sees."""
+        if data_config.label_noise == 0:
+            return {}
+        every = progress.track(range(len(self.samples)), "Looking for foreground")
+        names = [self.samples[index].image for index in every if self._read(index)[1].any()]
+        chosen = wrong_masks(names, data_config.label_noise, seed)
+        self.noise = noise_told(chosen, len(names), data_config.label_noise, seed)
+        return chosen
 
 
 class _Reader:
@@ -159,12 +183,15 @@ class _Reader:
 class EpochSampler(Sampler[int]):
     """A new order in each epoch, drawn from the address (seed, "order", epoch).
 
-    The same for every number of workers, and after an interruption.
+    The same for every number of workers, and after an interruption. An epoch of ``length`` items
+    other than ``n`` is cut off, or goes on in further orders (seed, "order", epoch, pass), whose
+    items are counted on: those of the second pass are n, n + 1, …
     """
 
-    def __init__(self, n: int, seed: int) -> None:
+    def __init__(self, n: int, seed: int, length: int | None = None) -> None:
         self._n = n
         self._seed = seed
+        self._length = n if length is None else length
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -172,11 +199,14 @@ class EpochSampler(Sampler[int]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._n
+        return self._length
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(self._n, generator=generator(self._seed, "order", self._epoch))
-        return iter(order.tolist())
+        for start in range(0, self._length, self._n):
+            again = (start // self._n,) if start else ()
+            source = generator(self._seed, "order", self._epoch, *again)
+            order = torch.randperm(self._n, generator=source)[: self._length - start]
+            yield from (start + order).tolist()
 
 
 def batches(dataset: ImageDataset | WholeImages, size: int) -> Iterator[Batch]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from llm4seg_probe.data import formats
+from llm4seg_probe.data import (
+    dicom,
+    formats,
+)
+from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.progress import track
 from llm4seg_probe.storage import sha256_of_file
@@ -51,6 +56,8 @@ class Sample:
     """Files of the channels after the first, on the same grid, where each has its own."""
     side: str = ""
     """One of ``SIDES``, where the data set itself says on which it is."""
+    labels: tuple[bool, ...] | None = None
+    """Whether the image has each of the classes, where that is known instead of a mask."""
 
     @property
     def unit(self) -> str:
@@ -74,7 +81,8 @@ class RawImage:
     image: np.ndarray
     """(C, H, W) or (C, D, H, W) float32: HU, raw MR signal, or 0-255 for ``photo``."""
     mask: np.ndarray
-    """(K, H, W) or (K, D, H, W) bool, the K classes without background."""
+    """(K, H, W) or (K, D, H, W) bool, the K classes without background; (K, 1, 1) or (K, 1, 1, 1)
+    where it is labels of the whole image."""
     spacing: tuple[float, ...] | None
     """Millimetres per axis, in the order of the axes; None when unknown."""
     modality: str
@@ -93,6 +101,13 @@ class Collection:
     licence: str = ""
     source: str = ""
     note: str = ""
+    noticed: tuple[Finding, ...] = ()
+    """What was seen as the set was listed: files that are not used, groups, folders of classes."""
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether the images have labels and no masks."""
+        return any(sample.labels is not None for sample in self.samples)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -112,11 +127,15 @@ class Collection:
     def read(self, sample: Sample) -> RawImage:
         """Image and mask of a sample; raises DataError that names the file."""
         image, spacing = _read_image(sample)
-        mask = self._read_mask(sample)
+        if sample.labels is not None:
+            mask = label_mask(sample.labels, image.ndim - 1)
+            return RawImage(image, mask, sample.spacing or spacing, sample.modality)
+        mask = _as_displayed(sample, self._read_mask(sample))
         if mask.shape[1:] != image.shape[1:]:
             raise DataError(
                 f"{sample.mask_files[0]}: the mask is {_size(mask.shape[1:])}, "
                 f"its image {sample.image_file.name} is {_size(image.shape[1:])}"
+                f"{_turned(sample, mask.shape[1:], image.shape[1:])}"
             )
         return RawImage(image, mask, sample.spacing or spacing, sample.modality)
 
@@ -147,13 +166,23 @@ class Collection:
         return np.stack([_where(labels, values[name]) for name in self.classes])
 
 
+def label_mask(labels: Sequence[bool], axes: int) -> np.ndarray:
+    """Labels of a whole image as a mask of one pixel: (K, 1, 1), or (K, 1, 1, 1) of a volume."""
+    return np.asarray(labels, bool).reshape(-1, *[1] * axes)
+
+
+def is_label(mask: Sequence[int], image: Sequence[int]) -> bool:
+    """Whether a mask of this shape (K, *grid) is labels of the whole image (C, *grid)."""
+    return math.prod(mask[1:]) == 1 < math.prod(image[1:])
+
+
 def _read_image(sample: Sample) -> tuple[np.ndarray, tuple[float, ...] | None]:
-    image, spacing = formats.read_image(sample.image_file, sample.slice)
+    image, spacing = formats.read_image(sample.image_file, sample.slice, sample.modality)
     if not sample.channel_files:
         return image, spacing
     channels = [image]
     for path in sample.channel_files:
-        channel = formats.read_image(path, sample.slice)[0]
+        channel = formats.read_image(path, sample.slice, sample.modality)[0]
         if channel.shape[1:] != image.shape[1:]:
             raise DataError(
                 f"{path}: this channel is {_size(channel.shape[1:])}, "
@@ -161,6 +190,30 @@ def _read_image(sample: Sample) -> tuple[np.ndarray, tuple[float, ...] | None]:
             )
         channels.append(channel)
     return np.concatenate(channels), spacing
+
+
+def _as_displayed(sample: Sample, mask: np.ndarray) -> np.ndarray:
+    """A mask without a place in space, drawn on one DICOM file, turned as that file is."""
+    image = sample.image_file
+    if formats.suffix_of(image) not in dicom.SUFFIXES or not image.is_file():
+        return mask
+    drawn = {formats.suffix_of(path) for path in sample.mask_files}
+    if not drawn <= {*formats.PICTURES, ".npy"}:
+        return mask
+    return dicom.turn_of_file(image).apply(mask)
+
+
+def _turned(sample: Sample, mask: tuple[int, ...], image: tuple[int, ...]) -> str:
+    """The orientation that a picture states, where its mask lies the other way round."""
+    if mask != image[::-1] or formats.suffix_of(sample.image_file) not in formats.PICTURES:
+        return ""
+    turned = formats.read_picture(sample.image_file).turned
+    if turned == 1:
+        return ""
+    return (
+        f" once it is turned as its EXIF orientation {turned} says: draw the mask on the image as "
+        "viewers show it"
+    )
 
 
 def _where(labels: np.ndarray, value: int | tuple[int, ...]) -> np.ndarray:
@@ -184,6 +237,8 @@ def fingerprint_of(samples: tuple[Sample, ...]) -> str:
     contents = {path: _content_of(path) for path in track(paths, "Checking the files")}
     for sample in samples:
         parts = [sample.image, sample.group, sample.modality, str(sample.slice)]
+        if sample.labels is not None:
+            parts.append("".join(str(int(has)) for has in sample.labels))
         parts += [contents[path] for path in sample.files]
         total.update("\x1f".join(parts).encode() + b"\n")
     return total.hexdigest()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,7 +10,6 @@ from scipy import ndimage
 
 from llm4seg_probe.data.collection import Collection, RawImage
 from llm4seg_probe.randomness import address
-from llm4seg_probe.storage import atomically
 
 LARGEST = 60
 """Images that one sheet shows at most."""
@@ -32,12 +30,16 @@ def chosen(images: Sequence[str], first: Sequence[str] = (), seed: int = 0) -> t
     return tuple(image for image in images if image in shown)
 
 
-def draw_sheet(
-    path: Path, collection: Collection, images: Sequence[str], captions: Mapping[str, str]
-) -> None:
-    """Write a PNG of images that can be read, row by row, each over its name and its caption.
+def sheet_of(
+    collection: Collection,
+    images: Sequence[str],
+    captions: Mapping[str, str],
+    called: Callable[[str], str] = str,
+) -> Image.Image:
+    """Draw images that can be read, row by row, each over its name and its caption.
 
-    Volumes are shown by the axial slice with the most foreground.
+    ``called`` gives what stands there for the name of an image. Volumes are shown by the axial
+    slice with the most foreground.
     """
     rows = -(-len(images) // COLUMNS)
     columns = min(COLUMNS, len(images))
@@ -49,11 +51,10 @@ def draw_sheet(
         left, top = GAP + number % COLUMNS * width, GAP + number // COLUMNS * height
         cell = outlined(collection.read(collection.sample(name)))
         sheet.paste(cell, (left + (CELL - cell.width) // 2, top + (CELL - cell.height) // 2))
-        for line, text in enumerate((name, captions.get(name, ""))):
+        for line, text in enumerate((called(name), captions.get(name, ""))):
             place = (left, top + CELL + 2 + 12 * line)
             pen.text(place, _fitting(text, font), fill=_INK, font=font)
-    with atomically(path) as partial:
-        sheet.save(partial)
+    return sheet
 
 
 def outlined(raw: RawImage, side: int = CELL) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
@@ -10,26 +11,16 @@ from typing import Any
 import nibabel
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_rescale
+from pydicom.pixels import apply_color_lut, apply_modality_lut
 
+from llm4seg_probe.data import stated
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.bounds import as_error
+from llm4seg_probe.reading.dicom import pixels_of, read_dicom
 
 SUFFIXES = (".dcm", ".ima")
 MODALITIES = {"CT": "ct", "MR": "mr"}
 """DICOM's names of a modality, and ours."""
-
-BROKEN = (
-    InvalidDicomError,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-)
-"""What pydicom raises for files that it cannot read."""
 
 _UNEVEN = 0.1
 """Share of the distance between slices by which neighbours may lie closer or wider."""
@@ -57,19 +48,135 @@ def modality_in(path: Path) -> str:
     if not files:
         return ""
     header = _read(files[0], specific_tags=["Modality"], stop_before_pixels=True)
-    return MODALITIES.get(str(header.get("Modality", "")), "")
+    with as_error(files[0], DataError):
+        return MODALITIES.get(str(header.get("Modality", "")), "")
+
+
+def patient_in(path: Path) -> str:
+    """PatientID of a DICOM file, or of the first one of a folder; empty where there is none."""
+    if path.is_dir():
+        path = next(iter(series_files(path)), path)
+    elif path.suffix.lower() not in SUFFIXES:
+        return ""
+    try:
+        header = _read(path, stop_before_pixels=True, specific_tags=["PatientID"])
+        with as_error(path, DataError):
+            return str(header.get("PatientID") or "")
+    except DataError:
+        return ""
 
 
 def read_picture(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
-    """One file as it is stored: (C, H, W), rescaled, and millimetres per row and column or None.
+    """One file as a picture: (C, H, W), rescaled, and millimetres per row and column or None.
 
-    Bright is high in every file (MONOCHROME1 is turned). Raises DataError that names the file.
+    An axial slice is turned to the display as a series is: rows from anterior to posterior,
+    columns from the patient's right to left. What states no place, or another plane, is as it is
+    stored. Raises DataError that names the file.
     """
     part = _read(path)
     pixels = _pixels(part, path)
     pixels = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels[None]
+    with as_error(path, DataError):
+        rows_mm = part.get("PixelSpacing") or part.get("ImagerPixelSpacing")
+        spacing = tuple(float(mm) for mm in rows_mm) if rows_mm else None
+        if spacing is not None and not (len(spacing) == 2 and stated.usable(spacing)):
+            spacing = None
+        turn = turn_of(part)
+    if turn.transposed and spacing is not None:
+        spacing = spacing[::-1]
+    return turn.apply(pixels), spacing
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How the pixels of one file are turned to be displayed as a volume is."""
+
+    transposed: bool = False
+    rows: bool = False
+    columns: bool = False
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., H, W) as they are displayed."""
+        turned = pixels.swapaxes(-1, -2) if self.transposed else pixels
+        turned = turned[..., ::-1, :] if self.rows else turned
+        return np.ascontiguousarray(turned[..., ::-1] if self.columns else turned)
+
+    def undo(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., H, W) as they are stored."""
+        turned = pixels[..., ::-1] if self.columns else pixels
+        turned = turned[..., ::-1, :] if self.rows else turned
+        return np.ascontiguousarray(turned.swapaxes(-1, -2) if self.transposed else turned)
+
+
+def turn_of_file(path: Path) -> Turn:
+    """How one file is turned as it is read; raises DataError that names it."""
+    part = _read(path, stop_before_pixels=True)
+    with as_error(path, DataError):
+        return turn_of(part)
+
+
+def turn_of(part: pydicom.Dataset) -> Turn:
+    """How an axial slice is turned; not at all where the file states no place, or another plane."""
+    try:
+        along, down = _directions(part)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return Turn()
+    normal = np.cross(along, down)
+    if along.shape != (3,) or np.argmax(np.abs(normal)) != 2:
+        return Turn()
+    # Displayed columns run towards the left (DICOM's x), rows towards the back (its y).
+    transposed = bool(np.argmax(np.abs(along)) == 1)
+    x, y = (down, along) if transposed else (along, down)
+    return Turn(transposed, rows=bool(y[1] < 0), columns=bool(x[0] < 0))
+
+
+def full_scale(path: Path) -> float:
+    """The stored number that is white in a picture without a unit of its own; 255 otherwise."""
+    part = _read(path, stop_before_pixels=True)
+    with as_error(path, DataError):
+        bits = int(part.get("BitsStored") or 8)
+        if part.get("PhotometricInterpretation") == "PALETTE COLOR":
+            return 255.0
+        if bits == 8 or int(part.get("PixelRepresentation") or 0) or _is_rescaled(part):
+            return 255.0
+        return float(2**bits - 1)
+
+
+def read_slice(path: Path) -> nibabel.Nifti1Image:
+    """One file as a volume of one slice, with its place in space. Raises DataError without one."""
+    part = _read(path)
+    with as_error(path, DataError, "does not say where it lies"):
+        return _volume([(path, part)], _place(part), _place(part))
+
+
+def remarks_in(path: Path) -> tuple[str, ...]:
+    """What is odd about a file's unit or spacing, in sentences without its name."""
+    part = _read(path, stop_before_pixels=True)
+    with as_error(path, DataError):
+        return tuple(_remarks(part))
+
+
+def _remarks(part: pydicom.Dataset) -> list[str]:
+    found = []
     spacing = part.get("PixelSpacing") or part.get("ImagerPixelSpacing")
-    return pixels, tuple(float(mm) for mm in spacing) if spacing else None
+    if spacing and not stated.usable([float(mm) for mm in spacing]):
+        found.append(
+            f"its pixel spacing is {stated.said([float(mm) for mm in spacing])}: not known"
+        )
+    untold = part.get("RescaleIntercept") in (None, "") and not part.get("ModalityLUTSequence")
+    if part.get("Modality") == "CT" and untold:
+        found.append(
+            "it is CT without RescaleSlope and RescaleIntercept: the stored numbers are taken for "
+            "Hounsfield units"
+        )
+    return found
+
+
+def has_place(path: Path) -> bool:
+    """Whether a file says where in space it lies."""
+    part = _read(path, stop_before_pixels=True)
+    with as_error(path, DataError):
+        return bool(part.get("ImageOrientationPatient")) and bool(part.get("ImagePositionPatient"))
 
 
 def read_series(folder: Path) -> nibabel.Nifti1Image:
@@ -83,49 +190,103 @@ def read_series(folder: Path) -> nibabel.Nifti1Image:
     if not files:
         raise DataError(f"{folder}: holds no DICOM file")
     slices = [(path, _read(path)) for path in files]
-    _one_series(folder, slices)
-    try:
-        rows, columns = _directions(slices[0][1])
-        normal = np.cross(rows, columns)
+    for path, part in slices:
+        _one_frame(part, path)
+    with as_error(folder, DataError, "its slices do not say where they lie"):
+        _one_series(folder, slices)
+        normal = np.cross(*_directions(slices[0][1]))
         slices.sort(key=lambda part: float(normal @ _place(part[1])))
         _evenly_spaced(folder, slices, normal)
-        row_mm, column_mm = (float(mm) for mm in slices[0][1].PixelSpacing)
-        first, last = _place(slices[0][1]), _place(slices[-1][1])
-    except (AttributeError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{folder}: its slices do not say where they lie ({error})") from error
+        return _volume(slices, _place(slices[0][1]), _place(slices[-1][1]))
+
+
+def _volume(
+    slices: list[tuple[Path, pydicom.Dataset]], first: np.ndarray, last: np.ndarray
+) -> nibabel.Nifti1Image:
+    """Slices in their order as one image in memory, colours as a fourth axis."""
+    part = slices[0][1]
+    rows, columns = _directions(part)
+    normal = np.cross(rows, columns)
+    row_mm, column_mm = (float(mm) for mm in part.PixelSpacing)
+    known = stated.usable((row_mm, column_mm))
+    if not known:
+        row_mm = column_mm = 1.0
     # The first axis runs along a row of the picture, the second down its columns.
-    volume = np.stack([_pixels(part, path).T for path, part in slices], axis=-1)
+    volume = np.stack([_pixels(part, path).swapaxes(0, 1) for path, part in slices], axis=2)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = rows * column_mm, columns * row_mm
-    thickness = float(slices[0][1].get("SliceThickness") or 1.0)
+    thickness = float(part.get("SliceThickness") or 1.0)
     affine[:3, 2] = (last - first) / (len(slices) - 1) if len(slices) > 1 else normal * thickness
     affine[:3, 3] = first
     # DICOM's axes grow towards the left and the back, NIfTI's towards the right and the front.
-    return nibabel.Nifti1Image(volume, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
+    spacing = (column_mm, row_mm, float(np.linalg.norm(affine[:3, 2])))
+    return stated.volume(
+        volume,
+        np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine,
+        spacing=spacing if known else None,
+        remarks=_remarks(part),
+    )
 
 
 def _read(path: Path, **options: Any) -> pydicom.Dataset:
-    try:
-        return pydicom.dcmread(path, **options)
-    except BROKEN as error:
-        raise DataError(f"{path}: not readable as DICOM ({_reason(error)})") from error
+    return read_dicom(path, **options)
 
 
-def _pixels(part: pydicom.Dataset, path: Path) -> np.ndarray:
-    frames = int(part.get("NumberOfFrames") or 1)
+def _one_frame(part: pydicom.Dataset, path: Path) -> None:
+    with as_error(path, DataError, "its pixels are not readable"):
+        frames = int(part.get("NumberOfFrames") or 1)
     if frames > 1:
         raise DataError(
             f"{path}: holds {frames} frames; single-frame files are read. Convert it to NIfTI"
         )
-    try:
-        pixels: np.ndarray = part.pixel_array
+
+
+def _pixels(part: pydicom.Dataset, path: Path) -> np.ndarray:
+    """What the file shows: (H, W), or (H, W, 3) in colour, in the unit that it states."""
+    _one_frame(part, path)
+    with as_error(path, DataError, "its pixels are not readable"):
+        shown_as = str(part.get("PhotometricInterpretation", ""))
+        pixels: np.ndarray = pixels_of(part, path)
+        if shown_as == "PALETTE COLOR":
+            return _palette(pixels, part)
         if pixels.ndim == 3:
+            if shown_as in ("ARGB", "CMYK", "HSV"):
+                raise ValueError(f"its colours are {shown_as}: store RGB")
             return pixels
-        if part.get("PhotometricInterpretation") == "MONOCHROME1":
-            pixels = (2 ** int(part.BitsStored) - 1) - pixels.astype(np.int64)
-        return np.asarray(apply_rescale(pixels, part), dtype=np.float32)
-    except BROKEN as error:
-        raise DataError(f"{path}: its pixels are not readable ({_reason(error)})") from error
+        if shown_as == "MONOCHROME1" and not _is_rescaled(part):
+            # White is low. With a unit (HU) that is a matter of display, and nothing is turned.
+            ends = int(part.BitsStored)
+            low = -(2 ** (ends - 1)) if int(part.get("PixelRepresentation") or 0) else 0
+            pixels = (2 * low + 2**ends - 1) - pixels.astype(np.int64)
+        return _in_its_unit(pixels, part)
+
+
+def _in_its_unit(pixels: np.ndarray, part: pydicom.Dataset) -> np.ndarray:
+    """Stored numbers as those of the modality, by its table, or slope and intercept."""
+    if part.get("ModalityLUTSequence"):
+        return np.asarray(apply_modality_lut(pixels, part), dtype=np.float32)
+    slope, intercept = part.get("RescaleSlope"), part.get("RescaleIntercept")
+    by = 1.0 if slope in (None, "") else float(slope)
+    plus = 0.0 if intercept in (None, "") else float(intercept)
+    if by == 0 or not np.isfinite([by, plus]).all():
+        raise ValueError(f"its RescaleSlope is {by:g}, its RescaleIntercept {plus:g}")
+    return np.asarray(pixels * by + plus, dtype=np.float32)
+
+
+def _is_rescaled(part: pydicom.Dataset) -> bool:
+    """Whether stored numbers become those of a unit: HU, or by a slope, an intercept or a table."""
+    slope, intercept = part.get("RescaleSlope"), part.get("RescaleIntercept")
+    changed = (slope not in (None, "") and float(slope) != 1) or (
+        intercept not in (None, "") and float(intercept) != 0
+    )
+    return changed or part.get("RescaleType") == "HU" or bool(part.get("ModalityLUTSequence"))
+
+
+def _palette(pixels: np.ndarray, part: pydicom.Dataset) -> np.ndarray:
+    """Colours (H, W, 3) of 8 bits by the file's own lookup tables."""
+    colours = apply_color_lut(pixels, part)
+    bits = int(part.RedPaletteColorLookupTableDescriptor[2])
+    return np.asarray(colours[..., :3] // 257 if bits == 16 else colours[..., :3]).astype(np.uint8)
 
 
 def _one_series(folder: Path, slices: list[tuple[Path, pydicom.Dataset]]) -> None:
@@ -181,7 +342,3 @@ def _directions(part: pydicom.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def _place(part: pydicom.Dataset) -> np.ndarray:
     return np.array(part.ImagePositionPatient, float)
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

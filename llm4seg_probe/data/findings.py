@@ -1,4 +1,4 @@
-"""What `data check` finds: one finding a row, errors first."""
+"""What `data check` finds: one finding a row, errors first, notes last."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Literal
 import pandas as pd
 
 _NAMED = 3
+_ORDER = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing about a data set that somebody should know before training on it."""
 
-    severity: Literal["error", "warning"]
-    """``error``: training on the set as it is would fail or be wrong."""
+    severity: Literal["error", "warning", "note"]
+    """``error``: training on the set as it is would fail or be wrong. ``note``: what was taken
+    from the files, for whoever wants to know."""
     kind: str
     images: tuple[str, ...]
-    """Names of the images that it is about; empty: the whole set."""
+    """Names of the images, or files, that it is about; empty: the whole set."""
     what: str
     advice: str
 
@@ -33,14 +35,14 @@ class Finding:
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings that say the same of several images as one, errors before warnings."""
+    """Findings that say the same of several images as one, errors before warnings, then notes."""
     found: dict[tuple[str, str, str, str], Finding] = {}
     for finding in findings:
         key = (finding.severity, finding.kind, finding.what, finding.advice)
         before = found.get(key, replace(finding, images=()))
         images = tuple(dict.fromkeys((*before.images, *finding.images)))
         found[key] = replace(finding, images=images)
-    return sorted(found.values(), key=lambda finding: finding.severity != "error")
+    return sorted(found.values(), key=lambda finding: _ORDER.index(finding.severity))
 
 
 def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:

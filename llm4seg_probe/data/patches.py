@@ -1,7 +1,8 @@
-"""Patches: what is seen of an image that is larger than the network's input, and where it lies."""
+"""Cut patches of large images for training; memory-map what does not fit in RAM."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,8 +12,24 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from llm4seg_probe.config import DataConfig
-from llm4seg_probe.data.mapping import on_disk
 from llm4seg_probe.randomness import generator
+from llm4seg_probe.storage import cache_folder
+
+
+def on_disk(tensor: Tensor) -> Tensor:
+    """The same values, read from disk where they are looked at.
+
+    The file lies in the cache folder without a name, so that its space is free again with the
+    tensor, or when the process ends in any way. Raises OSError where the disk is full.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="mapped-") as file:
+        file.write(tensor.contiguous().flatten().numpy().data)
+        file.flush()
+        mapped = torch.from_file(file.name, size=tensor.numel(), dtype=tensor.dtype)
+    return mapped.view(tensor.shape)
+
 
 LARGEST_LIST = 10_000
 """Foreground pixels of a class that are kept to choose centres from, evenly along the class."""

@@ -66,12 +66,21 @@ def context_with_marker(draw: np.random.Generator, size: Size, left: bool) -> Dr
 
 def shape(draw: np.random.Generator, size: Size, _dial: float) -> Drawn:
     """Balls among boxes of the same volume, brightness and grain: only the outline tells."""
+    return _balls_among_boxes(draw, size, balls=True)
+
+
+def presence(draw: np.random.Generator, size: Size, _dial: float) -> Drawn:
+    """As ``shape`` in half of the images, and boxes alone in the others."""
+    return _balls_among_boxes(draw, size, balls=bool(draw.integers(2)))
+
+
+def _balls_among_boxes(draw: np.random.Generator, size: Size, balls: bool) -> Drawn:
     image = OBJECT_NOISE * draw.standard_normal(size)
     mask = np.zeros(size, bool)
     places = _places(draw, size, 4, 0.13 * min(size), 0.17 * min(size))
     for number, (centre, reach) in enumerate(places):
         half_box = reach / np.sqrt(len(size))
-        if number % 2:
+        if number % 2 or not balls:
             found = _box(draw, size, centre, half_box)
         else:
             # The radius of the ball that has the box's volume.

@@ -18,7 +18,7 @@ from PIL import Image
 from llm4seg_probe import progress
 from llm4seg_probe.data import phantom_kinds, phantom_oracles
 from llm4seg_probe.data.collection import FOREGROUND, Collection, Sample
-from llm4seg_probe.data.layout import read_layout, write_layout
+from llm4seg_probe.data.layouts.documented import read_layout, write_layout
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.randomness import address
 from llm4seg_probe.storage import cache_folder
@@ -46,6 +46,10 @@ class Phantom:
     dial: float = 0.0
     """The kind's own number, where it has one."""
     dial_meaning: str = ""
+    dials: tuple[float, ...] = ()
+    """Other values of the dial that have an embedded set of their own."""
+    dial_to_nothing: bool = False
+    """Whether a dial of 0 can be drawn: an image without anything of what its mask says."""
 
 
 PHANTOMS: dict[str, Phantom] = {
@@ -67,6 +71,12 @@ PHANTOMS: dict[str, Phantom] = {
         phantom_oracles.shape,
         oracle_iou=(0.98, 0.98),
     ),
+    "presence": Phantom(
+        "balls among boxes in half of the images, boxes alone in the others",
+        phantom_kinds.presence,
+        phantom_oracles.shape,
+        oracle_iou=(0.98, 0.98),
+    ),
     "noise": Phantom(
         "one region in white noise",
         phantom_kinds.noise,
@@ -74,6 +84,8 @@ PHANTOMS: dict[str, Phantom] = {
         oracle_iou=(0.93, 0.75),
         dial=1.5,
         dial_meaning="contrast to noise",
+        dials=(0.0, 0.5, 3.0, 8.0),
+        dial_to_nothing=True,
     ),
     "size": Phantom(
         "small lesions",
@@ -84,7 +96,13 @@ PHANTOMS: dict[str, Phantom] = {
         dial_meaning="radius in pixels",
     ),
 }
-NAMES = tuple(PREFIX + kind + end for kind in PHANTOMS for end in ("", "-3d"))
+DIALLED = {
+    f"{PREFIX}{kind}-at-{dial:g}": (kind, dial)
+    for kind, row in PHANTOMS.items()
+    for dial in row.dials
+}
+"""Embedded sets at another dial, in 2D: ``phantoms-noise-at-0`` shows noise alone."""
+NAMES = (*(PREFIX + kind + end for kind in PHANTOMS for end in ("", "-3d")), *DIALLED)
 """Embedded sets, drawn into the cache when one is first opened."""
 
 
@@ -101,8 +119,9 @@ def phantom(
     if dial is not None and not chosen.dial_meaning:
         having = ", ".join(name for name, entry in PHANTOMS.items() if entry.dial_meaning)
         raise DataError(f"phantom '{kind}' has no dial (it is {dial}); these have one: {having}")
-    if dial is not None and dial <= 0:
-        raise DataError(f"the dial of phantom '{kind}' ({chosen.dial_meaning}) is {dial}: above 0")
+    if dial is not None and (dial < 0 or (dial == 0 and not chosen.dial_to_nothing)):
+        least = "at least 0" if chosen.dial_to_nothing else "above 0"
+        raise DataError(f"the dial of phantom '{kind}' ({chosen.dial_meaning}) is {dial}: {least}")
     if len(size) not in (2, 3) or min(size) < 32:
         raise DataError(f"a phantom has 2 or 3 sides of at least 32 pixels, not {list(size)}")
     draw = np.random.default_rng(address(seed, "phantom", kind, index))
@@ -134,9 +153,11 @@ def write_phantoms(
     size: tuple[int, ...] = SIZE,
     seed: int = 0,
     dial: float | None = None,
+    name: str = "",
 ) -> Collection:
     """Write phantoms 0 to ``count`` - 1 as a folder in the documented layout, and open it.
 
+    ``name`` is what the set calls itself, by default that of the embedded set of its kind.
     PNG in 2D, NIfTI in 3D, 0 to 255. The folder is whole or absent. Raises DataError where it is
     there already.
     """
@@ -153,7 +174,7 @@ def write_phantoms(
             )
             for index in progress.track(range(count), f"Drawing {kind} phantoms")
         )
-        name = PREFIX + kind + ("-3d" if len(size) == 3 else "")
+        name = name or PREFIX + kind + ("-3d" if len(size) == 3 else "")
         said = f"seed {seed}, dial {PHANTOMS[kind].dial if dial is None else dial}"
         note = f"Generated: {PHANTOMS[kind].summary} ({said})."
         labels = {FOREGROUND: 1}
@@ -172,12 +193,15 @@ def open_phantoms(name: str, classes: tuple[str, ...] = (FOREGROUND,)) -> Collec
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{name}.lock"):
         if not folder.exists():
-            write_phantoms(folder, kind_of(name), count, size=size)
+            dial = DIALLED[name][1] if name in DIALLED else None
+            write_phantoms(folder, kind_of(name), count, size=size, dial=dial, name=name)
     return read_layout(folder, classes)
 
 
 def kind_of(name: str) -> str:
     """The kind that an embedded set is of: ``context`` for ``phantoms-context-3d``."""
+    if name in DIALLED:
+        return DIALLED[name][0]
     return name.removeprefix(PREFIX).removesuffix("-3d")
 
 

@@ -17,15 +17,16 @@ from nibabel.filebasedimages import ImageFileError
 from llm4seg_probe import progress
 from llm4seg_probe.data.collection import FOREGROUND, Collection, Sample
 from llm4seg_probe.data.formats import displayed
-from llm4seg_probe.data.layout import DESCRIPTION, read_layout, write_layout
+from llm4seg_probe.data.layouts.documented import DESCRIPTION, read_layout, write_layout
 from llm4seg_probe.data.spine_cases import CASES, Case, read_case
-from llm4seg_probe.errors import DataError, DownloadError
+from llm4seg_probe.errors import DataError, DownloadError, unknown
 from llm4seg_probe.fetching import Package, download, extract
 from llm4seg_probe.storage import cache_folder
 
 NAME = "spine"
 VOLUMES_NAME = "spine-volumes"
-VERTEBRA = "vertebra"
+LEVELS_NAME = "spine-levels"
+VERTEBRA, BODY = "vertebra", "body"
 RECIPE = 1
 """Raised whenever the conversion changes, so that an older copy in a cache is not taken for it."""
 LICENCE = "MIT (slicerio), Apache-2.0 (TotalSegmentator, TPTBox)"
@@ -76,6 +77,27 @@ def open_volumes(classes: tuple[str, ...] = (FOREGROUND,)) -> Collection:
         whole = replace(sample, image=sample.group, slice=None, slice_spacing=None)
         volumes.setdefault(sample.group, whole)
     return replace(slices, name=VOLUMES_NAME, samples=tuple(volumes.values()))
+
+
+def open_levels(classes: tuple[str, ...] = (FOREGROUND,)) -> Collection:
+    """The slices with a label instead of a mask: does the slice cut through a vertebral body?
+
+    It does where the mask's area is above the median of its case; the others lie between two
+    bodies, where arches and facet joints alone are cut, or at a body's rim. The label is derived
+    from the reference masks and from nothing else.
+    """
+    if classes not in ((FOREGROUND,), (BODY,)):
+        raise DataError(f"{LEVELS_NAME}: {unknown('class', classes[0], (BODY,))}")
+    slices = open_spine()
+    areas = {sample: int(slices.read(sample).mask.sum()) for sample in slices.samples}
+    cases: dict[str, list[int]] = {}
+    for sample, area in areas.items():
+        cases.setdefault(sample.group, []).append(area)
+    samples = tuple(
+        replace(sample, mask_files=(), labels=(area > float(np.median(cases[sample.group])),))
+        for sample, area in areas.items()
+    )
+    return replace(slices, name=LEVELS_NAME, samples=samples, classes=classes, labels={})
 
 
 def _prepare() -> None:
@@ -158,7 +180,7 @@ def _convert(case: Case, members: dict[str, Path], converted: Path) -> list[Samp
             image_file=image_file,
             mask_files=(mask_file,),
             slice=number,
-            slice_spacing=spacing[0],
+            slice_spacing=spacing[0] if spacing else None,
             together=case.person,
         )
         for number in map(int, np.flatnonzero(pixels[0].any(axis=(1, 2))))

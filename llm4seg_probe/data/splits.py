@@ -4,18 +4,93 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.collection import SIDES as SIDES
 from llm4seg_probe.data.collection import Collection, Sample
-from llm4seg_probe.data.splitting import KINDS
+from llm4seg_probe.data.partition import (
+    KINDS,
+    VAL_SHARE,
+    by_unit,
+    check_by_unit,
+    foreground_shares,
+    shuffled,
+    units_of,
+)
 from llm4seg_probe.errors import DataError, unknown
+from llm4seg_probe.reading.bounds import reason
+from llm4seg_probe.reading.names import is_there, shown
+from llm4seg_probe.reading.text import read_json_object, read_text
 from llm4seg_probe.storage import write_json
+
+
+def draw_folds(collection: Collection, kind: str, folds: int, seed: int) -> tuple[Split, ...]:
+    """One split per fold: the fold tests, and a fifth of the rest chooses the epoch.
+
+    ``groups`` is stratified by each unit's mean share of foreground, ``cases`` is not. Test sides
+    partition the collection, and no unit is on two sides of a split. Raises DataError for a kind
+    without folds, and for fewer units than folds.
+    """
+    check_by_unit(kind, "has no folds")
+    units = units_of(collection)
+    if not 2 <= folds <= len(units) or len(units) - math.ceil(len(units) / folds) < 2:
+        raise DataError(
+            f"{collection.name} has {len(units)} groups that may be parted: too few for "
+            f"{folds} folds that each leave one to train on and one to choose by"
+            if folds >= 2
+            else f"{folds} folds: there are at least 2"
+        )
+    order = _ordered(collection, units, kind, seed)
+    return tuple(
+        Split(
+            name=f"{kind}, fold {number} of {folds}",
+            dataset=collection.name,
+            dataset_fingerprint=collection.fingerprint,
+            seed=seed,
+            within_case=False,
+            validation_is_test=False,
+            **by_unit(collection, side_of),
+        )
+        for number, side_of in enumerate(fold_sides(order, folds, seed))
+    )
+
+
+def fold_sides(ordered: Sequence[str], folds: int, seed: int) -> list[dict[str, str]]:
+    """The side of each unit in each fold.
+
+    Neighbours in the order are alike: each run of ``folds`` of them is dealt to as many folds, and
+    of each run of about five that are left one validates. Wants two units left by every fold.
+    """
+    fold_of: dict[str, int] = {}
+    for start in range(0, len(ordered), folds):
+        run = ordered[start : start + folds]
+        chosen = shuffled(range(folds), seed, "folds", folds, start)
+        fold_of |= dict(zip(run, chosen, strict=False))
+    sides = []
+    for number in range(folds):
+        rest = [unit for unit in ordered if fold_of[unit] != number]
+        side_of = {unit: "train" if fold_of[unit] != number else "test" for unit in ordered}
+        for part in np.array_split(np.arange(len(rest)), max(1, round(len(rest) * VAL_SHARE))):
+            names = [rest[i] for i in part]
+            place = ("folds", folds, number, "val", int(part[0]))
+            side_of[shuffled(names, seed, *place)[0]] = "val"
+        sides.append(side_of)
+    return sides
+
+
+def _ordered(collection: Collection, units: list[str], kind: str, seed: int) -> list[str]:
+    if kind == "cases":
+        return shuffled(units, seed, "folds", "cases")
+    share: Mapping[str, float] = foreground_shares(collection)
+    return sorted(units, key=lambda unit: (share[unit], unit))
 
 
 @dataclass(frozen=True)
@@ -76,8 +151,12 @@ class Split:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Split:
         """The split from what :meth:`to_dict` gave; raises DataError when it was changed."""
-        fields = {name: value for name, value in values.items() if name != "fingerprint"}
-        split = cls(**{**fields, **{side: tuple(values[side]) for side in SIDES}})
+        try:
+            _refuse_other_types(values)
+            fields = {name: value for name, value in values.items() if name != "fingerprint"}
+            split = cls(**{**fields, **{side: tuple(values[side]) for side in SIDES}})
+        except (TypeError, KeyError) as error:
+            raise DataError(f"not a stored split ({reason(error)})") from error
         if values["fingerprint"] != split.fingerprint:
             raise DataError("the split was changed since it was stored (its fingerprint differs)")
         return split
@@ -89,14 +168,36 @@ class Split:
     @classmethod
     def load(cls, path: Path) -> Split:
         """Read a stored split; raises DataError when it is none or was changed by hand."""
+        path = Path(path)
+        if not is_there(path):
+            raise DataError(f"no such split: {shown(str(path), 300)}. {_kinds()}")
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
-            raise DataError(f"no such split: {path}. {_kinds()}") from error
+            values = read_json_object(path, DataError)
+        except DataError as error:
+            why = str(error).removeprefix(f"{path}: ")
+            raise DataError(f"{path}: not a stored split ({why})") from error
+        try:
+            return cls.from_dict(values)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise DataError(f"{path}: not a stored split ({error})") from error
+
+
+_TYPES = {
+    **dict.fromkeys(("name", "dataset", "dataset_fingerprint", "fingerprint"), str),
+    "seed": int,
+    **dict.fromkeys(("within_case", "validation_is_test"), bool),
+}
+
+
+def _refuse_other_types(values: Mapping[str, Any]) -> None:
+    """Raise TypeError or KeyError where a field is of another type, or missing."""
+    for name, kind in _TYPES.items():
+        if not isinstance(values[name], kind):
+            raise TypeError(f"{name} is {shown(repr(values[name]))}")
+    for side in SIDES:
+        names = values[side]
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise TypeError(f"{side} is no list of names")
 
 
 def split_of(collection: Collection, data: DataConfig) -> Split:
@@ -153,9 +254,10 @@ def from_lists(collection: Collection, train_list: Path) -> Split:
 
 def _names_in(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable list of images ({error})") from error
+        lines = read_text(path, DataError).splitlines()
+    except DataError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise DataError(f"{path}: not a readable list of images ({why})") from error
     return tuple(line.strip() for line in lines if line.strip())
 
 

@@ -1,1 +1,1 @@
-"""Where a decoder layer comes from, and the control layers that stand in its place."""
+"""Decoder layers of language models: their sources, and the control layers in their place."""

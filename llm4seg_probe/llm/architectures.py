@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from llm4seg_probe.errors import SourceError, unknown
+from llm4seg_probe.reading.bounds import as_error, bound, refuse_deep_values, refuse_more
+from llm4seg_probe.reading.names import shown
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What differs between the decoder layers of the families that descend from LLaMA.
+    """The differences between the decoder layers of the families that descend from LLaMA.
 
     Each half of a layer adds ``after(half(before(x)))`` to the residual stream x; ``before_*``
     and ``after_*`` name the norms as transformers does. ``window`` says which layers see only
@@ -55,20 +57,66 @@ def config_from(values: dict[str, Any], source: str) -> PretrainedConfig:
     from transformers import CONFIG_MAPPING
 
     if values.get("model_type") == "gemma3":
-        values = {"model_type": "gemma3_text", **values.get("text_config", {})}
+        inner = values.get("text_config", {})
+        if not isinstance(inner, dict):
+            raise SourceError(f"{source}: text_config in its config.json holds no named values")
+        values = {"model_type": "gemma3_text", **inner}
     family = str(values.get("model_type", "none"))
     if family not in ARCHITECTURES:
-        raise SourceError(f"{source}: {unknown('architecture', family, ARCHITECTURES)}")
+        raise SourceError(f"{source}: {unknown('architecture', shown(family), ARCHITECTURES)}")
+    _refuse_implausible(values, source)
     if values.get("quantization_config"):
         raise SourceError(
             f"{source} holds quantised weights; give the model before quantisation, whose tensors "
             "are plain float32, bfloat16 or float16"
         )
-    try:
-        return CONFIG_MAPPING[family].from_dict(values)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise SourceError(f"{source}: its config.json does not fit {family}: {reason}") from error
+    with as_error(source, SourceError, f"does not fit {family} by its config.json"):
+        config = CONFIG_MAPPING[family].from_dict(_harmless(values))
+        heads, keys = config.num_attention_heads, config.num_key_value_heads
+        if heads % keys:
+            raise ValueError(f"{heads} heads do not share {keys} for keys and values")
+        if not getattr(config, "head_dim", None) and config.hidden_size % heads:
+            raise ValueError(f"width {config.hidden_size} is not divided by {heads} heads")
+        return config
+
+
+_SIZES = {
+    # What must be a whole number from 1, and how many times a bound it may be.
+    "num_hidden_layers": ("layers", 1),
+    "hidden_size": ("width", 1),
+    "head_dim": ("width", 1),
+    "num_attention_heads": ("width", 1),
+    "num_key_value_heads": ("width", 1),
+    "intermediate_size": ("width", 16),
+    "vocab_size": ("width", 256),
+    "max_position_embeddings": ("width", 4096),
+    "sliding_window": ("width", 4096),
+}
+_NOT_FROM_A_FILE = (
+    *("auto_map", "_attn_implementation", "attn_implementation", "torch_dtype", "dtype"),
+    *("_name_or_path", "_commit_hash", "use_kernels", "kernel_config"),
+)
+
+
+def _refuse_implausible(values: dict[str, Any], source: str) -> None:
+    """Raise SourceError for sizes that no language model has: they would decide about memory."""
+    refuse_deep_values(values, f"{source}: config.json", SourceError)
+    for name, (limit, factor) in _SIZES.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise SourceError(f"{source}: {name} in its config.json is {shown(repr(value))}")
+        what = f"{source}: {name} in its config.json is {value:,}"
+        refuse_more(limit, value / factor, what, SourceError)
+    kinds = values.get("layer_types")
+    if kinds is not None and (not isinstance(kinds, list) or len(kinds) > bound("layers")):
+        raise SourceError(f"{source}: layer_types in its config.json is no list of layers")
+
+
+def _harmless(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without those that name code, kernels or a precision; ours are set here."""
+    return {name: value for name, value in values.items() if name not in _NOT_FROM_A_FILE}
 
 
 @dataclass(frozen=True)
@@ -85,7 +133,13 @@ def skeleton(config: PretrainedConfig, layers: Sequence[int]) -> Skeleton:
 
     Each layer keeps the kind of attention that its number gives it. The attention implementation
     is set: under SDPA no mask and ``is_causal`` mean causal, under eager attention they would not.
+    Raises SourceError where the config is that of no model.
     """
+    with as_error("config.json", SourceError, "is no language model that can be built"):
+        return _skeleton(config, layers)
+
+
+def _skeleton(config: PretrainedConfig, layers: Sequence[int]) -> Skeleton:
     from transformers import AutoModel
 
     cut = copy.deepcopy(config)

@@ -1,4 +1,4 @@
-"""What ``llm list``, ``llm show`` and ``llm fetch`` answer: the sources, and what is in one."""
+"""The sources of decoder layers and their contents, for ``llm list``, ``show`` and ``fetch``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from llm4seg_probe.config import BoosterConfig
 from llm4seg_probe.llm.embedded import EMBEDDED
-from llm4seg_probe.llm.hub import HubRepository
-from llm4seg_probe.llm.sources import INDEX, SINGLE, Here, Source, open_source
+from llm4seg_probe.llm.sources import INDEX, SINGLE, Here, HubRepository, Source, open_source
 from llm4seg_probe.progress import track
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ShownLayer:
 
 @dataclass(frozen=True)
 class ShownSource:
-    """What ``llm show`` prints of a source."""
+    """The contents of a source, as ``llm show`` prints them."""
 
     name: str
     architecture: str
@@ -93,12 +93,12 @@ def list_sources() -> list[ListedSource]:
 
 
 def show_source(name: str) -> ShownSource:
-    """What a source holds: at most its config is fetched, hashes are of what is here already.
+    """Describe a source. At most its config is fetched; hashes are of what is here already.
 
     Raises SourceError when there is no such source, or its family is not supported.
     """
     from llm4seg_probe.llm.architectures import config_from, shapes_of, skeleton, window_of
-    from llm4seg_probe.llm.reading import read_config
+    from llm4seg_probe.llm.stored_weights import read_config
 
     source = open_source(name)
     config = config_from(read_config(source), source.name)
@@ -128,7 +128,7 @@ def fetch_source(name: str, layers: Sequence[int] | None = None) -> Path:
     Raises SourceError or DownloadError when that cannot be.
     """
     from llm4seg_probe.llm.architectures import config_from
-    from llm4seg_probe.llm.reading import layer_numbers, read_config, stored_weights
+    from llm4seg_probe.llm.stored_weights import layer_numbers, read_config, stored_weights
 
     source = open_source(name)
     depth = config_from(read_config(source), source.name).num_hidden_layers
@@ -138,13 +138,27 @@ def fetch_source(name: str, layers: Sequence[int] | None = None) -> Path:
     return paths[0].parent
 
 
+def fetch_layers(booster: BoosterConfig, *, mixed: bool) -> Path:
+    """Bring the layers of an arm of a configuration to this machine, and return their folder.
+
+    Raises as :func:`fetch_source`, and ConfigError for a layer that stands twice in a mixture.
+    """
+    from llm4seg_probe.llm.architectures import config_from
+    from llm4seg_probe.llm.mixing import chosen_layers
+    from llm4seg_probe.llm.stored_weights import read_config
+
+    source = open_source(booster.source)
+    depth = config_from(read_config(source), source.name).num_hidden_layers
+    return fetch_source(source.name, chosen_layers(booster, depth, source.name, mixed=mixed))
+
+
 def _has_weights(source: Source) -> bool:
     return source.local(SINGLE) is not None or source.local(INDEX) is not None
 
 
 def _hashes(source: Source, depth: int, shapes: Mapping[str, torch.Size]) -> list[str | None]:
     """Hash of each layer: as written down, else computed where its file is here, else None."""
-    from llm4seg_probe.llm.reading import stored_weights
+    from llm4seg_probe.llm.stored_weights import stored_weights
 
     numbers = range(1, depth + 1)
     known = [source.known_sha256(number) for number in numbers]

@@ -22,7 +22,7 @@ from llm4seg_probe.llm.architectures import (
     spectrum_of,
     window_of,
 )
-from llm4seg_probe.llm.blocks import Block, Halves
+from llm4seg_probe.llm.blocks import Block, Halves, Position, rotation
 from llm4seg_probe.llm.controls import (
     matched_layer,
     normal_layer,
@@ -36,9 +36,10 @@ from llm4seg_probe.llm.identity import (
     joint_sha256,
     sha256_of_tensors,
 )
-from llm4seg_probe.llm.positions import Position, rotation
-from llm4seg_probe.llm.reading import layer_numbers, read_config, stored_weights
+from llm4seg_probe.llm.mixing import Mixing, chosen_layers, is_own
 from llm4seg_probe.llm.sources import open_source
+from llm4seg_probe.llm.stored_weights import read_config, stored_weights
+from llm4seg_probe.reading.bounds import as_error, refuse_more
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -47,13 +48,16 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Decoder(nn.Module):
-    """One or several decoder layers of a language model, run one after the other on tokens.
+    """One or several decoder layers of a language model on tokens.
+
+    They run one after the other; or, where there is a ``mixing``, side by side on the same tokens,
+    and it averages what they give.
 
     ``layers`` holds a :class:`Block` each: ``layers[i].after_attention`` gives the residual
     stream after attention, ``layers[i]`` the one after the layer. ``norm`` is the language
-    model's final norm, or None. ``attention`` and ``position`` may be changed at any time.
-    ``values`` are the contents of the language model's config.json, from which, with the
-    tensors, :func:`decoder_of_tensors` makes the decoder again.
+    model's final norm, after all of them, or None. ``attention`` and ``position`` may be changed
+    at any time. ``values`` are the contents of the language model's config.json, from which, with
+    the tensors, :func:`decoder_of_tensors` makes the decoder again.
     """
 
     def __init__(
@@ -66,9 +70,11 @@ class Decoder(nn.Module):
         attention: Literal["causal", "bidirectional", "reference"] = "causal",
         position: Position = "reference",
         gradient_checkpointing: bool = False,
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(blocks)
+        self.mixing = mixing
         self.norm = norm
         self.identity = identity
         self.values = dict(values)
@@ -78,7 +84,7 @@ class Decoder(nn.Module):
 
     @property
     def blocks(self) -> list[Block]:
-        """The layers, in the order in which they run."""
+        """The layers, in the order in which they run, or of their weights."""
         return cast("list[Block]", list(self.layers))
 
     @property
@@ -99,20 +105,29 @@ class Decoder(nn.Module):
         if math.prod(grid) != tokens.shape[1]:
             raise ValueError(f"{tokens.shape[1]} tokens do not fill a grid of {tuple(grid)}")
         stream = tokens.to(self.dtype)
-        causal = self.attention != "bidirectional"
-        for block in self.blocks:
-            turn = rotation(self.position, grid, block.frequencies, block.scaling, stream.dtype)
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                stream = checkpoint(block, stream, turn, causal, use_reentrant=False)
-            else:
-                stream = block(stream, turn, causal)
+        if self.mixing is not None:
+            stream = self.mixing([self._after(block, stream, grid) for block in self.blocks])
+        else:
+            for block in self.blocks:
+                stream = self._after(block, stream, grid)
         if self.norm is not None:
             stream = self.norm(stream)
         return stream.to(tokens.dtype)
 
+    def _after(self, block: Block, stream: Tensor, grid: Sequence[int]) -> Tensor:
+        turn = rotation(self.position, grid, block.frequencies, block.scaling, stream.dtype)
+        causal = self.attention != "bidirectional"
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            kept: Tensor = checkpoint(block, stream, turn, causal, use_reentrant=False)
+            return kept
+        after: Tensor = block(stream, turn, causal)
+        return after
+
     def freeze(self) -> None:
-        """Exclude every parameter from training."""
-        self.requires_grad_(False)
+        """Exclude the language model's parameters from training."""
+        for name, parameter in self.named_parameters():
+            if is_own(name):
+                parameter.requires_grad_(False)
 
     def fingerprint(self) -> str:
         """SHA-256 of the tensors as they are now, put together as in ``identity.sha256``.
@@ -128,6 +143,7 @@ def load_decoder(
     *,
     weights: Weights = "pretrained",
     halves: Halves = "both",
+    mixed: bool = False,
     seed: int = 0,
     expect_sha256: str | None = None,
 ) -> Decoder:
@@ -135,31 +151,41 @@ def load_decoder(
 
     weights: ``pretrained``, ``random`` (as ``booster.init`` says; for ``normal`` only the
     source's config is needed) or ``shuffled``. halves: the other half adds nothing to the
-    residual stream. seed: of random and shuffled weights. The result is trainable until
-    :meth:`Decoder.freeze`, and has the precision ``booster.layer_precision``.
+    residual stream. mixed: the layers stand side by side, see :func:`chosen_layers`. seed: of
+    random and shuffled weights. The result is trainable until :meth:`Decoder.freeze`, and has the
+    precision ``booster.layer_precision``.
 
-    Raises SourceError when the layers cannot be had, or are not those of ``expect_sha256``.
+    Raises SourceError when the layers cannot be had, or are not those of ``expect_sha256``,
+    ConfigError for a layer that stands twice in a mixture.
     """
     source = open_source(booster.source)
     values = read_config(source)
     config = config_from(values, source.name)
-    numbers = layer_numbers(booster.layers, config.num_hidden_layers, source.name)
+    depth = config.num_hidden_layers
+    numbers = chosen_layers(booster, depth, source.name, mixed=mixed)
     bones = skeleton(config, numbers)
     needs_file = weights != "random" or booster.init != "normal"
     stored = stored_weights(source) if needs_file else None
+    if stored is None:
+        count = sum(tensor.numel() for layer in bones.layers for tensor in layer.parameters())
+        what = f"{source.name}: {len(numbers)} of its layers take {count:,} random weights"
+        refuse_more("parameters", count, what, SourceError)
     fill = _Filler(bones, booster, weights, seed)
 
+    # Layers side by side have their number for a place: another selection has other draws, as it
+    # has other layers of the language model.
+    places = (*numbers, depth + 1) if mixed else tuple(range(len(numbers) + 1))
     hashes = []
-    for place, (number, layer) in enumerate(zip(numbers, bones.layers, strict=True)):
+    for place, number, layer in zip(places, numbers, bones.layers, strict=False):
         read = None if stored is None else stored.layer(number, shapes_of(layer))
         hashes.append(fill(layer, read, place))
     if booster.final_norm:
         read = None if stored is None else stored.final_norm(shapes_of(bones.norm))
-        hashes.append(fill(bones.norm, read, len(numbers)))
+        hashes.append(fill(bones.norm, read, places[-1]))
     sha256 = joint_sha256(hashes)
     if expect_sha256 is not None:
         _check(source.name, numbers, sha256, expect_sha256)
-    return _assembled(bones, config, values, booster, numbers, weights, halves, sha256)
+    return _assembled(bones, config, values, booster, numbers, weights, halves, mixed, sha256)
 
 
 def decoder_of_tensors(
@@ -169,6 +195,7 @@ def decoder_of_tensors(
     *,
     weights: Weights = "pretrained",
     halves: Halves = "both",
+    mixed: bool = False,
 ) -> Decoder:
     """Build the decoder that a configuration names from its tensors, without its source.
 
@@ -177,10 +204,11 @@ def decoder_of_tensors(
     of such layers.
     """
     config = config_from(dict(values), booster.source)
-    numbers = layer_numbers(booster.layers, config.num_hidden_layers, booster.source)
+    depth = config.num_hidden_layers
+    numbers = chosen_layers(booster, depth, booster.source, mixed=mixed)
     bones = skeleton(config, numbers)
-    decoder = _assembled(bones, config, values, booster, numbers, weights, halves, sha256="")
-    wanted, given = shapes_of(decoder), {name: tensor.shape for name, tensor in tensors.items()}
+    decoder = _assembled(bones, config, values, booster, numbers, weights, halves, mixed)
+    wanted, given = _own_shapes(decoder), {name: tensor.shape for name, tensor in tensors.items()}
     if wanted != given:
         first = min(name for name, _ in (wanted.items() ^ given.items()))
         raise SourceError(
@@ -189,7 +217,8 @@ def decoder_of_tensors(
             f"that differs is {first}"
         )
     dtype = _DTYPES[booster.layer_precision]
-    decoder.load_state_dict({name: t.to(dtype) for name, t in tensors.items()}, assign=True)
+    converted = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    decoder.load_state_dict(converted, assign=True, strict=False)  # a mixture's weights stay
     decoder.identity = replace(decoder.identity, sha256=decoder.fingerprint())
     return decoder
 
@@ -200,6 +229,7 @@ def hollow_decoder(
     *,
     weights: Weights = "pretrained",
     halves: Halves = "both",
+    mixed: bool = False,
 ) -> Decoder:
     """The decoder that a configuration names, of the right shapes but with nothing in it.
 
@@ -207,16 +237,22 @@ def hollow_decoder(
     are needed and next to no memory. values: contents of the language model's config.json.
     """
     config = config_from(dict(values), booster.source)
-    numbers = layer_numbers(booster.layers, config.num_hidden_layers, booster.source)
+    depth = config.num_hidden_layers
+    numbers = chosen_layers(booster, depth, booster.source, mixed=mixed)
     bones = skeleton(config, numbers)
-    decoder = _assembled(bones, config, values, booster, numbers, weights, halves, sha256="")
+    decoder = _assembled(bones, config, values, booster, numbers, weights, halves, mixed)
     dtype = _DTYPES[booster.layer_precision]
     hollow = {
         name: torch.zeros((), dtype=dtype).expand(shape)
-        for name, shape in shapes_of(decoder).items()
+        for name, shape in _own_shapes(decoder).items()
     }
-    decoder.load_state_dict(hollow, assign=True)
+    decoder.load_state_dict(hollow, assign=True, strict=False)
     return decoder
+
+
+def _own_shapes(decoder: Decoder) -> dict[str, torch.Size]:
+    """Names and shapes of the tensors that are the language model's."""
+    return {name: shape for name, shape in shapes_of(decoder).items() if is_own(name)}
 
 
 def _assembled(
@@ -227,8 +263,10 @@ def _assembled(
     numbers: tuple[int, ...],
     weights: Weights,
     halves: Halves,
-    sha256: str,
+    mixed: bool,
+    sha256: str = "",
 ) -> Decoder:
+    learned = booster.mix_weights == "learned"
     identity = LayerIdentity(
         source=booster.source,
         layers=numbers,
@@ -246,6 +284,7 @@ def _assembled(
         attention=booster.attention,
         position=booster.position,
         gradient_checkpointing=booster.gradient_checkpointing,
+        mixing=Mixing(numbers, learned=learned) if mixed else None,
     )
 
 
@@ -280,6 +319,13 @@ class _Filler:
 
 
 def _blocks(
+    bones: Skeleton, config: PretrainedConfig, numbers: tuple[int, ...], halves: Halves
+) -> list[Block]:
+    with as_error("config.json", SourceError, "is no language model that can be built"):
+        return _made_blocks(bones, config, numbers, halves)
+
+
+def _made_blocks(
     bones: Skeleton, config: PretrainedConfig, numbers: tuple[int, ...], halves: Halves
 ) -> list[Block]:
     blocks = []

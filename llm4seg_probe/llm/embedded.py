@@ -45,7 +45,7 @@ class EmbeddedModel:
 
     @property
     def folder(self) -> Path:
-        """Where the converted model lies once it has been made."""
+        """Folder of the converted model, once it has been made."""
         return cache_folder() / "llm" / self.name
 
     @property
@@ -78,7 +78,7 @@ class EmbeddedModel:
         return None if manifest is None else manifest["layers"][str(layer)]
 
     def manifest(self) -> dict[str, Any] | None:
-        """What the conversion wrote down last; None where the folder is not whole."""
+        """The manifest, which the conversion writes last; None where the folder is not complete."""
         try:
             manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
             whole = (
@@ -161,14 +161,14 @@ def _remove_abandoned(parent: Path, name: str) -> None:
 
 def _convert(model: EmbeddedModel, scratch: Path, target: Path) -> None:
     """Convert in a process of its own, which gives its gigabyte of memory back and says nothing."""
-    command = [sys.executable, "-m", "llm4seg_probe.llm.conversion"]
+    command = [sys.executable, "-P", "-m", "llm4seg_probe.llm.gguf"]
     arguments = [str(model.config_file), str(scratch), str(target), model.package.sha256]
     with progress.bar(f"Converting {model.name}", None):
         done = subprocess.run(
             [*command, *arguments],
             capture_output=True,
             text=True,
-            env={**os.environ, "TQDM_DISABLE": "1"},
+            env={**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

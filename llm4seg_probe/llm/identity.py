@@ -1,4 +1,4 @@
-"""Which layer it is: source, number and the hash of its tensors."""
+"""The identity of a decoder layer: source, number and the hash of its tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Weights = Literal["pretrained", "random", "shuffled"]
 
 @dataclass(frozen=True)
 class LayerIdentity:
-    """What a checkpoint writes down in place of a frozen layer's weights.
+    """The record that a checkpoint holds in place of a frozen layer's weights.
 
     ``layers`` count from 1; ``depth`` is how many the source has. ``sha256`` is of the tensors
     as they were read or made, before any change of precision: for pre-trained weights it is the

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from llm4seg_probe.errors import SourceError
 from llm4seg_probe.llm.architectures import config_from, shapes_of, skeleton
-from llm4seg_probe.llm.reading import read_config, stored_weights
 from llm4seg_probe.llm.sources import Source, open_source
+from llm4seg_probe.llm.stored_weights import read_config, stored_weights
+from llm4seg_probe.reading.bounds import as_error, refuse_more
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,7 +28,7 @@ TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """What turns a residual stream of width W into scores of V words.
+    """The map from a residual stream of width W to scores of V words.
 
     ``unembedding`` (V, W) is the embedding where the model ties the two. ``soft_cap`` bounds the
     logits of the models that have one.
@@ -93,7 +94,7 @@ def _tokenizer(source: Source) -> Tokenizer:
             f"{source.name} holds no {TOKENIZER}, which says what its words are; save the model's "
             "tokenizer there (AutoTokenizer.from_pretrained(…).save_pretrained(folder))"
         )
-    try:
+    with as_error(path, SourceError, "is not a readable tokenizer"):
+        size = path.stat().st_size
+        refuse_more("table", size, f"{path}: has {size:,} bytes", SourceError)
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # The library raises plain Exception for whatever is wrong.
-        raise SourceError(f"{path} is not a readable tokenizer: {error}") from error

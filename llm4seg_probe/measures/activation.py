@@ -11,6 +11,7 @@ nothing but foreground gives NaN in all but the IoU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from llm4seg_probe.errors import UserError, unknown
-from llm4seg_probe.measures.foreground import foreground_pixels
+from llm4seg_probe.measures.tokens import as_tokens, foreground_pixels
 
 Reduction = Literal["mean_abs", "l2", "mean", "pca1"]
 Threshold = float | Literal["otsu", "oracle"]
@@ -51,19 +52,39 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 def activation_map(
     tokens: Tensor, grid: Sequence[int], reduction: Reduction = "mean_abs"
 ) -> Tensor:
-    """One number per token, between 0 and 1 within each image; 0 throughout if all are equal.
+    """Reduce each token to one number, scaled to between 0 and 1 within each image.
 
-    tokens: (B, N, C) in raster order, N the product of ``grid``. Returns (B, *grid), float64;
-    NaN for an image with a value that is not finite, as in every measure of its map.
-    ``mean_abs`` is the channel mean of |x|, ``l2`` the norm, ``mean`` the signed mean, ``pca1``
-    the first principal component over the image's tokens, its sign chosen so that it rises with
-    ``mean_abs``.
+    Parameters
+    ----------
+    tokens : Tensor of shape (B, N, C)
+        Tokens in raster order, as ``recording["after"]`` gives them.
+    grid : sequence of int
+        (H, W) or (D, H, W), whose product is N, as ``recording.grid("after")`` gives it.
+    reduction : {"mean_abs", "l2", "mean", "pca1"}
+        ``mean_abs`` is the channel mean of the absolute values (the published one), ``l2`` the
+        norm, ``mean`` the signed mean, ``pca1`` the score on the first principal component over the
+        image's tokens, its sign chosen so that it rises with ``mean_abs``.
 
+    Returns
+    -------
+    Tensor of shape (B, H, W), of volumes (B, D, H, W), float64
+        0 throughout where all tokens are equal; NaN for an image with a value that is not finite.
+
+    Raises
+    ------
+    UserError
+        For an unknown reduction.
+
+    Examples
+    --------
     >>> activation_map(torch.tensor([[[1.0], [-3.0], [2.0], [1.0]]]), (2, 2)).tolist()
     [[[0.0, 1.0], [0.5, 0.0]]]
     """
     if reduction not in REDUCTIONS:
         raise UserError(unknown("reduction", reduction, REDUCTIONS))
+    tokens = as_tokens(tokens)
+    if tokens.shape[1] != math.prod(grid):
+        raise ValueError(f"{tokens.shape[1]} tokens do not fill a grid of {tuple(grid)}")
     finite = torch.isfinite(tokens).flatten(1).all(-1)[:, None]
     strength = REDUCTIONS[reduction](tokens.to(torch.float64).where(finite[..., None], 0))
     low, high = strength.amin(-1, keepdim=True), strength.amax(-1, keepdim=True)
@@ -72,7 +93,7 @@ def activation_map(
     return normalised.where(finite, torch.nan).reshape(len(tokens), *grid)
 
 
-def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+def resized_maps(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps (B, *grid) on another grid (B, *size), bilinear (trilinear in 3D) between centres.
 
     Rounded to 12 decimals: beyond the outermost centres values repeat, and must stay equal.
@@ -91,17 +112,45 @@ def activation_iou(
     threshold: Threshold = "otsu",
     reduction: Reduction = "mean_abs",
 ) -> Tensor:
-    """Intersection over union of the thresholded activation map with the mask: (B,), 0 to 1.
+    """Compute the intersection over union of the thresholded activation map with the mask.
 
-    tokens: (B, N, C) in raster order; masks: (B, *size) or (B, K, *size), whose classes are
-    taken together. The map is resized to the mask before it is thresholded, see :func:`map_iou`.
+    Parameters
+    ----------
+    tokens : Tensor of shape (B, N, C)
+        Tokens in raster order.
+    masks : Tensor of shape (B, H, W) or (B, K, H, W), of volumes (B, D, H, W) or (B, K, D, H, W)
+        Foreground where above 0.5; classes are taken together. The map is resized to the mask
+        before it is thresholded.
+    grid : sequence of int
+        Grid of the tokens, whose product is N.
+    threshold : {"otsu", "oracle"} or float
+        Otsu's level of each image, or one level between 0 and 1 for all images. ``oracle`` is the
+        level that is best for this very mask: an upper bound, and no result.
+    reduction : {"mean_abs", "l2", "mean", "pca1"}
+        See :func:`activation_map`.
 
+    Returns
+    -------
+    Tensor of shape (B,), float64
+        Between 0 and 1; NaN for an image without foreground.
+
+    Raises
+    ------
+    UserError
+        For an unknown reduction or threshold.
+
+    Examples
+    --------
     >>> mask = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     >>> activation_iou(torch.tensor([[[5.0], [1.0], [1.0], [1.0]]]), mask, grid=(2, 2)).item()
     1.0
     """
     pixels = foreground_pixels(masks, len(grid))
-    maps = resized(activation_map(tokens, grid, reduction), pixels.shape[1:])
+    if len(pixels) != len(tokens):
+        raise ValueError(
+            f"{len(tokens)} token matrices and {len(pixels)} masks: one mask for each image"
+        )
+    maps = resized_maps(activation_map(tokens, grid, reduction), pixels.shape[1:])
     return map_iou(maps, pixels, threshold)
 
 

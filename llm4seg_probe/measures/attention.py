@@ -1,4 +1,4 @@
-"""Where a layer's attention goes: how far, how spread, to what.
+"""Measures of a layer's attention: its distance, its spread, and its targets.
 
 attention: (B, heads, N, N), softmax probabilities from query (row) to key (column), tokens in
 raster order; every row sums to 1. Results are (B, heads) in float64, means over the queries.
@@ -31,10 +31,10 @@ def grid_distances(grid: Sequence[int]) -> Tensor:
     return torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def entropy(attention: Tensor) -> Tensor:
+def attention_entropy(attention: Tensor) -> Tensor:
     """Mean entropy of a query's attention in nats: 0 for one key, ln N for all alike.
 
-    >>> round(entropy(torch.full((1, 1, 4, 4), 0.25)).exp().item(), 6)
+    >>> round(attention_entropy(torch.full((1, 1, 4, 4), 0.25)).exp().item(), 6)
     4.0
     """
     terms: Tensor = torch.special.entr(attention.to(torch.float64))
@@ -127,7 +127,7 @@ def attention_measures(
 def _measures(attention: Tensor, grid: Sequence[int], inside: Tensor) -> dict[str, Tensor]:
     return {
         "distance": mean_distance(attention, grid),
-        "entropy": entropy(attention),
+        "entropy": attention_entropy(attention),
         "foreground_share": foreground_share(attention, inside),
         "first_share": first_share(attention),
         "sink_share": sink_share(attention),

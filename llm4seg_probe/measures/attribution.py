@@ -1,4 +1,4 @@
-"""Where an attribution lies against a mask, and how far its sum is from what it explains."""
+"""Attributions against masks, and their completeness."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional
 
@@ -75,3 +77,33 @@ def patches(grid: Sequence[int], window: Sequence[int]) -> Tensor:
         )
         number = number * math.ceil(length / side) + along
     return number
+
+
+def rank_similarity(maps: Tensor, others: Tensor) -> Tensor:
+    """Spearman's correlation of the absolute values of two maps: (B,), -1 to 1, in float64.
+
+    maps, others: (B, *grid), signed. 1: both order the positions alike, whatever their scale and
+    signs; about 0 for unrelated maps. Equal values share their mean rank. NaN where one of the
+    two is the same everywhere, or holds a value that is no number.
+
+    As in Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
+
+    >>> first = torch.tensor([[[1.0, -2.0, 3.0]]])
+    >>> rank_similarity(first, first.square()).item()
+    1.0
+    """
+    if maps.shape != others.shape:
+        raise ValueError(
+            f"maps of the shapes {tuple(maps.shape)} and {tuple(others.shape)}: they must be on "
+            "one grid"
+        )
+    ranks = [
+        rankdata(
+            each.detach().abs().flatten(1).double().cpu().numpy(), axis=1, nan_policy="propagate"
+        )
+        for each in (maps, others)
+    ]
+    x, y = (each - each.mean(1, keepdims=True) for each in ranks)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (x * y).sum(1) / np.sqrt((x * x).sum(1) * (y * y).sum(1))
+    return torch.from_numpy(found)

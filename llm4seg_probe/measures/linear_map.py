@@ -14,6 +14,9 @@ RIDGES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 Features spread over so many decades that none of them fits all networks."""
 
 
+_FOLDS = 4
+
+
 @dataclass(frozen=True, eq=False)
 class LinearMap:
     """weight (A, B), offset (B,), both float64: tokens (…, A) become tokens (…, B)."""
@@ -35,12 +38,12 @@ class LinearMap:
 class MapFit:
     """Ridge regression with an intercept, from batches of paired tokens, in constant memory.
 
-    The batches are dealt out to ``folds`` in turn; the penalty that predicts left-out ones best is
+    The batches are dealt out to four folds in turn; the penalty that predicts left-out ones best is
     the one that the map is then made with, from all of them.
     """
 
-    def __init__(self, folds: int = 4) -> None:
-        self._folds: list[_Moments | None] = [None] * folds
+    def __init__(self) -> None:
+        self._folds: list[_CrossMoments | None] = [None] * _FOLDS
         self._batches = 0
 
     def add(self, start: Tensor, goal: Tensor) -> None:
@@ -52,7 +55,7 @@ class MapFit:
         if len(x) != len(y):
             raise ValueError(f"{len(x)} tokens cannot be paired with {len(y)}")
         both = torch.cat([x, y], 1)
-        found = _Moments(len(both), both.sum(0), both.T @ both, x.shape[1])
+        found = _CrossMoments(len(both), both.sum(0), both.T @ both, x.shape[1])
         fold = self._batches % len(self._folds)
         before = self._folds[fold]
         self._folds[fold] = found if before is None else before + found
@@ -75,7 +78,7 @@ class MapFit:
 
 
 @dataclass(frozen=True, eq=False)
-class _Moments:
+class _CrossMoments:
     """Number, sum and products of tokens (x, y) side by side; the first ``inputs`` are x."""
 
     count: int
@@ -83,7 +86,7 @@ class _Moments:
     products: Tensor
     inputs: int
 
-    def __add__(self, other: _Moments) -> _Moments:
+    def __add__(self, other: _CrossMoments) -> _CrossMoments:
         return replace(
             self,
             count=self.count + other.count,
@@ -112,7 +115,7 @@ class _Moments:
         return float(squares + crossed + self.count * found.offset.square().sum())
 
 
-def _left_out(folds: Sequence[_Moments], ridge: float) -> float:
+def _left_out(folds: Sequence[_CrossMoments], ridge: float) -> float:
     """Summed squared error on each fold of the map made from the others."""
     error = 0.0
     for fold in folds:

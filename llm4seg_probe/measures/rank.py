@@ -1,4 +1,4 @@
-"""How many directions a set of tokens uses: effective rank and its relatives.
+"""Effective rank and its relatives: the number of directions that a set of tokens uses.
 
 A token matrix X has N tokens (rows) by C channels and is not centred. Its singular values are
 σ1 ≥ σ2 ≥ …, with shares p_i = σ_i / Σσ. All measures are in float64. A matrix of zeros, or one
@@ -12,12 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from llm4seg_probe.measures.tokens import as_tokens
+
 
 def singular_values(tokens: Tensor) -> Tensor:
     """Singular values of each token matrix, largest first.
 
-    tokens: (B, N, C). Returns (B, min(N, C)) in float64; NaN where a matrix holds a value that is
-    not finite, or whose square is not.
+    tokens: (B, N, C), ValueError for another shape. Returns (B, min(N, C)) in float64; NaN where a
+    matrix holds a value that is not finite, or whose square is not, and (B, 1) NaN of no tokens.
 
     They are the square roots of the eigenvalues of the float64 Gram matrix of the smaller side,
     which blurs those below about √(nε)·σ1 (n the smaller side, ε = 2.2e-16). A matrix whose
@@ -27,8 +29,11 @@ def singular_values(tokens: Tensor) -> Tensor:
     >>> singular_values(torch.diag(torch.tensor([3.0, 4.0]))[None]).tolist()
     [[4.0, 3.0]]
     """
-    matrices = tokens.to(torch.float64)
-    gram = matrices @ matrices.mT if tokens.shape[1] <= tokens.shape[2] else matrices.mT @ matrices
+    matrices = as_tokens(tokens).to(torch.float64)
+    if 0 in matrices.shape[1:]:  # no tokens, no spectrum
+        return matrices.new_full((len(matrices), 1), torch.nan)
+    rows, columns = matrices.shape[1:]
+    gram = matrices @ matrices.mT if rows <= columns else matrices.mT @ matrices
     finite = torch.isfinite(gram).flatten(1).all(-1)
     gram = torch.where(finite[:, None, None], gram, 0)
     sigma: Tensor = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().flip(-1)
@@ -100,36 +105,70 @@ def rank_measures(tokens: Tensor) -> dict[str, Tensor]:
     }
 
 
-def entropy(tokens: Tensor) -> Tensor:
+def spectral_entropy(tokens: Tensor) -> Tensor:
     """Entropy H = −Σ p_i ln p_i of the singular values, in nats: what the paper prints as ER.
 
     tokens: (B, N, C). Returns (B,), between 0 and ln min(N, C).
 
-    >>> round(entropy(torch.eye(4)[None]).exp().item(), 6)
+    >>> round(spectral_entropy(torch.eye(4)[None]).exp().item(), 6)
     4.0
     """
     return _entropy(singular_values(tokens))
 
 
-def effective_rank(tokens: Tensor) -> Tensor:
-    """Effective rank exp(H) of each token matrix: how many directions it really uses.
+entropy = spectral_entropy  # the public name, as in lp.entropy
 
-    tokens: (B, N, C), not centred. Returns (B,) in float64, between 1 and min(N, C); NaN where a
-    matrix is all zero. Roy & Vetterli, EUSIPCO 2007.
+
+def effective_rank(tokens: Tensor) -> Tensor:
+    """Compute the effective rank exp(H) of each token matrix: the number of directions it uses.
+
+    Parameters
+    ----------
+    tokens : Tensor of shape (B, N, C)
+        One matrix of N tokens by C channels per image. It is not centred; it may be of any dtype,
+        and is decomposed in float64.
+
+    Returns
+    -------
+    Tensor of shape (B,), float64
+        Between 1 and min(N, C). NaN where a matrix is all zero or holds a value that is not finite.
+
+    References
+    ----------
+    Roy and Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
+
+    Examples
+    --------
+    Four orthogonal directions of equal strength, and one direction alone:
 
     >>> round(effective_rank(torch.eye(4)[None]).item(), 6)
     4.0
+    >>> round(effective_rank(torch.ones(1, 4, 4)).item(), 6)
+    1.0
     """
     return _effective_rank(singular_values(tokens))
 
 
 def lsvr(tokens: Tensor) -> Tensor:
-    """Largest-singular-value ratio −ln p_1 as the paper prints it: larger, less dominated by one.
+    """Compute the largest-singular-value ratio −ln p_1, as the paper prints it.
 
-    tokens: (B, N, C). Returns (B,), between 0 (rank one) and ln min(N, C).
+    The larger it is, the less one direction dominates.
 
-    >>> lsvr(torch.ones(1, 3, 5)).item()
-    0.0
+    Parameters
+    ----------
+    tokens : Tensor of shape (B, N, C)
+        One matrix of N tokens by C channels per image, not centred.
+
+    Returns
+    -------
+    Tensor of shape (B,), float64
+        In nats, between 0 (rank one) and ln min(N, C) (all directions equally strong). NaN where a
+        matrix is all zero or holds a value that is not finite.
+
+    Examples
+    --------
+    >>> round(lsvr(torch.eye(4)[None]).exp().item(), 6)
+    4.0
     """
     return _lsvr(singular_values(tokens))
 
@@ -177,7 +216,9 @@ def largest_token_share(tokens: Tensor) -> Tensor:
     >>> largest_token_share(torch.tensor([[[1.0], [1.0], [1.0], [3.0]]])).item()
     0.75
     """
-    squares = tokens.to(torch.float64).square().sum(-1)
+    squares = as_tokens(tokens).to(torch.float64).square().sum(-1)
+    if squares.shape[1] == 0:
+        return squares.new_full((len(squares),), torch.nan)
     return squares.amax(-1) / squares.sum(-1)
 
 

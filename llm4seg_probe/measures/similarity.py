@@ -1,4 +1,4 @@
-"""How alike two representations of the same tokens are, whatever their bases.
+"""Similarity of two representations of the same tokens, whatever their bases.
 
 Both are (B, N, ·): N tokens seen twice, in B separate comparisons. Results are (B,) in float64,
 NaN where a representation does not vary or holds a value that is not finite.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from llm4seg_probe.measures.tokens import as_tokens
 
 
 def linear_cka(x: Tensor, y: Tensor) -> Tensor:
@@ -19,7 +21,7 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
 
     The N × N kernels are never built: all is in terms of the P × Q products.
     """
-    _check(x, y, fewest=4)
+    x, y = _check(x, y, fewest=4)
     x, y = _centred(x), _centred(y)
     both, own_x, own_y = _dependence(x, y), _dependence(x, x), _dependence(y, y)
     varies = (own_x > 0) & (own_y > 0)
@@ -49,7 +51,7 @@ def procrustes_similarity(x: Tensor, y: Tensor) -> Tensor:
     >>> round(procrustes_similarity(points, 3 * points.flip(-1)).item(), 6)
     1.0
     """
-    _check(x, y, fewest=2)
+    x, y = _check(x, y, fewest=2)
     x, y = _scaled(_centred(x)), _scaled(_centred(y))
     product = x.mT @ y
     finite = torch.isfinite(product).flatten(1).all(-1)
@@ -67,7 +69,7 @@ def mean_cosine(x: Tensor, y: Tensor) -> Tensor:
     >>> mean_cosine(before, torch.tensor([[[0.0, 1.0], [3.0, 0.0]]])).item()
     0.5
     """
-    _check(x, y, fewest=1)
+    x, y = _check(x, y, fewest=1)
     if x.shape != y.shape:
         raise ValueError(
             f"a cosine takes representations in one basis, not of {x.shape[-1]} and "
@@ -79,8 +81,14 @@ def mean_cosine(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _centred(tokens: Tensor) -> Tensor:
+    """Tokens without their mean; exactly zero where what is left is only rounding."""
     tokens = tokens.to(torch.float64)
-    return tokens - tokens.mean(1, keepdim=True)
+    centred = tokens - tokens.mean(1, keepdim=True)
+    # The mean of N equal numbers is off by up to about N roundings of their size.
+    rounding = torch.finfo(torch.float64).eps * tokens.shape[1]
+    size = tokens.abs().amax((1, 2), keepdim=True)
+    varies = centred.abs().amax((1, 2), keepdim=True) > rounding * size
+    return centred.where(varies | ~torch.isfinite(size), 0.0)
 
 
 def _scaled(tokens: Tensor) -> Tensor:
@@ -92,7 +100,8 @@ def _norms(tokens: Tensor, axes: int | tuple[int, int]) -> Tensor:
     return found
 
 
-def _check(x: Tensor, y: Tensor, fewest: int) -> None:
+def _check(x: Tensor, y: Tensor, fewest: int) -> tuple[Tensor, Tensor]:
+    x, y = as_tokens(x), as_tokens(y)
     if x.shape[:2] != y.shape[:2]:
         raise ValueError(
             f"representations of {tuple(x.shape[:2])} and {tuple(y.shape[:2])} tokens: they must "
@@ -100,3 +109,4 @@ def _check(x: Tensor, y: Tensor, fewest: int) -> None:
         )
     if x.shape[1] < fewest:
         raise ValueError(f"{x.shape[1]} tokens are too few: this takes at least {fewest}")
+    return x, y

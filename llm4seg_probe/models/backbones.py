@@ -1,17 +1,20 @@
-"""The networks that a booster can stand in, as data: one row each.
-
-A row names the modules of its network that are its sites, and says how large the published
-network is. Networks from outside need no row: a configuration names ``package.module:callable``.
-"""
+"""The CNN backbones: a registry, and the plain network of a configuration."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import nn
+
+from llm4seg_probe.config import BackboneConfig, Config
+from llm4seg_probe.errors import ConfigError, unknown
+from llm4seg_probe.models.heads import output_channels
+from llm4seg_probe.reading.bounds import as_error, reason, refuse_more
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Backbone:
     ``bottleneck`` is the module whose output the decoder starts from. ``encoder`` and
     ``decoder`` are modules by scale, the finest first: ``decoder.1`` has the resolution of
     ``encoder.1``. ``stride`` is the side of what one position of the bottleneck stands for, and
-    divides every side of the image. ``deep_supervision`` says whether the original supervises
+    divides every side of the image; ``positions`` is the fewest that the network can be trained on
+    (instance norm needs two). ``deep_supervision`` says whether the original supervises
     coarser outputs too; such a network then returns a tuple in training, the full logits first,
     and the logits alone in evaluation.
 
@@ -47,6 +51,7 @@ class Backbone:
     channels: int = 3
     classes: int = 1
     deep_supervision: bool = False
+    positions: int = 1
     note: str = ""
 
     def build(
@@ -69,7 +74,10 @@ class Backbone:
 
 
 def imported(path: str) -> Any:
-    """What ``package.module:name`` means. Raises ImportError, AttributeError or ValueError."""
+    """Import the object named ``package.module:name``.
+
+    Raises ImportError, AttributeError or ValueError.
+    """
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
@@ -122,6 +130,7 @@ def _dynunet(
         channels=3 if dimensions == 2 else 1,
         classes=1 if dimensions == 2 else 14,
         deep_supervision=True,
+        positions=2,
     )
 
 
@@ -142,6 +151,15 @@ def _mednext(size: str, parameters: int) -> Backbone:
         classes=14,
         deep_supervision=True,
     )
+
+
+def row_of(config: BackboneConfig) -> Backbone | None:
+    """The row of a configured backbone; None for a callable from outside, or an unknown name."""
+    if config.name == "nnunet":  # planned for its data, so that its options are its row
+        from llm4seg_probe.models.nnunet_plans import row_of as planned_row
+
+        return Backbone(**planned_row(config.options))
+    return BACKBONES.get(config.name)
 
 
 _INNER = ".submodule.1"  # one scale down in MONAI's Attention U-Net
@@ -250,3 +268,113 @@ BACKBONES: dict[str, Backbone] = {
         classes=14,
     ),
 }
+
+
+def build_plain(config: Config) -> nn.Module:
+    """The plain network of a configuration, its weights from the global random state.
+
+    Raises ConfigError where there is no such network, or the image does not fit it.
+    """
+    channels, classes = config.data.channels, output_channels(config)
+    if ":" in config.backbone.name:
+        return _from_outside(config.backbone, channels, classes)
+    refuse_misfit(config)
+    row = _row(config.backbone)
+    widths = config.backbone.widths or row.widths
+    if config.backbone.widths:
+        _check_count(config, row)
+    return row.build(channels, classes, widths, config.backbone.deep_supervision)
+
+
+def refuse_misfit(config: Config) -> None:
+    """Raise ConfigError where a backbone of ours is not there, or image or options do not fit it.
+
+    Nothing is built, so that each run of a study can be looked at before the first one begins.
+    """
+    if ":" not in config.backbone.name:
+        row = _row(config.backbone)
+        _check_options(config.backbone, row)
+        _check_image_size(config, row)
+
+
+def _row(config: BackboneConfig) -> Backbone:
+    row = row_of(config)
+    if row is None:
+        hint = "; or name a callable of your own as package.module:callable"
+        raise ConfigError("backbone.name: " + unknown("backbone", config.name, BACKBONES) + hint)
+    return row
+
+
+def _check_options(config: BackboneConfig, row: Backbone) -> None:
+    if config.widths and len(config.widths) != len(row.widths):
+        raise ConfigError(
+            f"backbone.widths has {len(config.widths)} entries, {list(config.widths)}; "
+            f"{config.name} has {len(row.widths)} stages: {list(row.widths)}"
+        )
+    if config.options and config.name in BACKBONES:
+        raise ConfigError(
+            f"backbone.options is {config.options}, but {config.name} has no further options; "
+            "they are for a callable named as package.module:callable"
+        )
+    if config.deep_supervision and not row.deep_supervision:
+        able = [name for name, other in BACKBONES.items() if other.deep_supervision]
+        raise ConfigError(
+            f"backbone.deep_supervision is true, but {config.name} has one output; those that "
+            f"supervise more: {', '.join(able)}"
+        )
+
+
+def _check_image_size(config: Config, row: Backbone) -> None:
+    size = config.data.image_size
+    if len(size) != row.dimensions:
+        fitting = [name for name, other in BACKBONES.items() if other.dimensions == len(size)]
+        raise ConfigError(
+            f"data.image_size is {list(size)}, but backbone {config.backbone.name} is "
+            f"{row.dimensions}D. For {len(size)}D images there are: {', '.join(fitting)}"
+        )
+    if config.backbone.name in BACKBONES and any(side % row.stride for side in size):
+        raise ConfigError(
+            f"data.image_size is {list(size)}, but backbone {config.backbone.name} needs "
+            f"multiples of {row.stride}"
+        )
+    if math.prod(side // row.stride for side in size) < row.positions:
+        raise ConfigError(
+            f"data.image_size is {list(size)}, which leaves backbone {config.backbone.name} one "
+            f"position at its bottleneck; take {2 * row.stride} for a side"
+        )
+
+
+def _check_count(config: Config, row: Backbone) -> None:
+    with as_error("backbone.widths", ConfigError, "does not make a network"):
+        with torch.device("meta"):
+            hollow = row.build(
+                config.data.channels, output_channels(config), config.backbone.widths or row.widths,
+                config.backbone.deep_supervision,
+            )  # fmt: skip
+        count = sum(tensor.numel() for tensor in hollow.state_dict().values())
+    what = f"backbone.widths is {list(config.backbone.widths or ())}, which makes {count:,} weights"
+    refuse_more("parameters", count, what, ConfigError)
+
+
+def _from_outside(config: BackboneConfig, channels: int, classes: int) -> nn.Module:
+    try:
+        build = imported(config.name)
+    except Exception as error:  # of whatever kind: importing runs the user's own module
+        why = f"which cannot be had: {reason(error)}"
+        raise ConfigError(f"backbone.name is '{config.name}', {why}") from error
+    for option in ("widths", "deep_supervision"):
+        if getattr(config, option):
+            raise ConfigError(
+                f"backbone.{option} is {getattr(config, option)}, but {config.name} takes its "
+                "arguments from backbone.options"
+            )
+    try:
+        network = build(in_channels=channels, out_channels=classes, **config.options)
+    except Exception as error:  # of whatever kind: the code is the user's own
+        raise ConfigError(
+            f"{config.name}(in_channels={channels}, out_channels={classes}, "
+            f"**{config.options}) fails: {reason(error)}. See backbone.options"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"{config.name} returns a {type(network).__name__}, no torch module")
+    return network

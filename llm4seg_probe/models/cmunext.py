@@ -5,6 +5,7 @@ Module names are those of the published code, so that its checkpoints load uncha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,48 @@ from torch import Tensor, nn
 WIDTHS = (16, 32, 128, 160, 256)
 DEPTHS = (1, 1, 1, 3, 1)
 KERNELS = (3, 3, 7, 7, 7)
+
+
+class Pointwise(nn.Conv2d):
+    """1 x 1 convolution, which takes torch's fast kernel for small batches on one CPU thread too.
+
+    With fewer than 16 images and one thread torch sends a 1 x 1 convolution to a slow kernel.
+    Strips of rows are images of their own to it: with enough of them the fast kernel is taken.
+    Parameters, and results but for rounding, are those of ``nn.Conv2d``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, in, H, W) to (B, out, H, W)."""
+        strips = _strips(features)
+        if strips == 1:
+            return super().forward(features)
+        # Views only, as long as the channels lie innermost.
+        batch, _, rows, columns = features.shape
+        channels_last = features.permute(0, 2, 3, 1)
+        cut = channels_last.reshape(batch * strips, rows // strips, columns, -1)
+        mixed = super().forward(cut.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return mixed.reshape(batch, rows, columns, -1).permute(0, 3, 1, 2)
+
+
+_FAST_BATCH = 16
+"""Images from which on torch's convolution is the fast one on a single thread."""
+_FEW_ROWS = 24
+"""Below, the slow kernel is as fast."""
+
+
+def _strips(features: Tensor) -> int:
+    """Strips of rows that make a batch large enough; 1 where nothing is gained or rows are few."""
+    batch, _, rows, _ = features.shape
+    strips = math.ceil(_FAST_BATCH / batch)
+    slow = (
+        features.device.type == "cpu"
+        and torch.get_num_threads() == 1
+        and features.is_contiguous(memory_format=torch.channels_last)
+    )
+    return strips if slow and rows >= _FEW_ROWS and rows % strips == 0 else 1
 
 
 class Residual(nn.Module):
@@ -32,10 +75,10 @@ def _mixer(channels: int, kernel: int) -> nn.Sequential:
     depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
     return nn.Sequential(
         Residual(nn.Sequential(depthwise, nn.GELU(), nn.BatchNorm2d(channels))),
-        nn.Conv2d(channels, 4 * channels, 1),
+        Pointwise(channels, 4 * channels),
         nn.GELU(),
         nn.BatchNorm2d(4 * channels),
-        nn.Conv2d(4 * channels, channels, 1),
+        Pointwise(4 * channels, channels),
         nn.GELU(),
         nn.BatchNorm2d(channels),
     )
@@ -96,10 +139,10 @@ class FusionConv(nn.Module):
             nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=2),
             nn.GELU(),
             nn.BatchNorm2d(in_channels),
-            nn.Conv2d(in_channels, 4 * out_channels, 1),
+            Pointwise(in_channels, 4 * out_channels),
             nn.GELU(),
             nn.BatchNorm2d(4 * out_channels),
-            nn.Conv2d(4 * out_channels, out_channels, 1),
+            Pointwise(4 * out_channels, out_channels),
             nn.GELU(),
             nn.BatchNorm2d(out_channels),
         )
@@ -137,7 +180,7 @@ class CMUNeXt(nn.Module):
         self.Up4, self.Up_conv4 = UpConv(w4, w3), FusionConv(2 * w3, w3)
         self.Up3, self.Up_conv3 = UpConv(w3, w2), FusionConv(2 * w2, w2)
         self.Up2, self.Up_conv2 = UpConv(w2, w1), FusionConv(2 * w1, w1)
-        self.Conv_1x1 = nn.Conv2d(w1, out_channels, 1)
+        self.Conv_1x1 = Pointwise(w1, out_channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, in, H, W) to logits (B, out, H, W)."""

@@ -1,18 +1,13 @@
-"""What a network costs, by part: parameters, multiply-accumulates, memory of a training step.
-
-Nothing is computed and no weights are needed: the network runs on tensors that have a shape and
-no content, and what it would do is counted. The parts are ``encoder`` (whatever runs up to the
-bottleneck), ``adapters`` and ``layer`` (the booster), and ``decoder`` (whatever runs after it);
-a network without a known bottleneck is one part, ``cnn``.
-"""
+"""Count parameters, multiply-accumulates, memory and time of a network before it is trained."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +17,97 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     UnsupportedOperatorException,
 )
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
+from llm4seg_probe.arms import ARMS
 from llm4seg_probe.config import Config, OptimiserConfig
-from llm4seg_probe.errors import ConfigError
+from llm4seg_probe.errors import ConfigError, first_line
 from llm4seg_probe.llm.decoder import Decoder, hollow_decoder
-from llm4seg_probe.llm.reading import read_config
 from llm4seg_probe.llm.sources import open_source
-from llm4seg_probe.models.arms import ARMS
-from llm4seg_probe.models.metering import Meter, Saved, storage_of
+from llm4seg_probe.llm.stored_weights import read_config
 from llm4seg_probe.models.network import build_network
 from llm4seg_probe.models.reference import LANGUAGE_MODELS
 from llm4seg_probe.models.sites import boosters_of, sites_of
+
+
+def storage_of(tensor: Tensor) -> int:
+    """Number of the memory that a tensor is a view of; the same for all views of it."""
+    number: int = StorageWeakRef(tensor.untyped_storage()).cdata  # type: ignore[no-untyped-call]
+    return number
+
+
+class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts, while it is active, the operations of each part of a network.
+
+    ``part`` is the one that is running, and may be set at any time. ``macs`` are the
+    multiply-accumulates by part, of matrix products and convolutions, from torch's own
+    formulas. ``first_use`` says which part used a parameter first, by :func:`storage_of`, and
+    ``views`` holds the numbers of what is a view of one.
+    """
+
+    def __init__(self, part: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.part = part
+        self.macs: Counter[str] = Counter()
+        self.first_use: dict[int, str] = {}
+        self.views: set[int] = set()
+        self._used: list[Tensor] = []  # alive, so that no other storage takes its number
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run one operation and count it."""
+        kwargs = kwargs or {}
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, torch.nn.Parameter) and storage_of(value) not in self.first_use:
+                self.first_use[storage_of(value)] = self.part
+                self._used.append(value)
+        result = func(*args, **kwargs)
+        if func.is_view and self._is_weight(args[0]):
+            # Without content a view of a parameter does not share the parameter's own memory.
+            views = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
+            self.views.update(map(storage_of, views))
+            self._used += views
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.macs[self.part] += formula(*args, **kwargs, out_val=result) // 2
+        return result
+
+    def _is_weight(self, tensor: Tensor) -> bool:
+        return isinstance(tensor, torch.nn.Parameter) or storage_of(tensor) in self.views
+
+
+class Saved:
+    """Sizes, while it is active, what autograd saves for the backward pass.
+
+    ``bytes`` are counted once per piece of memory, in the part that saved it first; parameters
+    (whose numbers ``but`` holds) and views of them are left out, since they are there anyway.
+    """
+
+    def __init__(self, meter: OperationCounter, but: Container[int]) -> None:
+        self.bytes: Counter[str] = Counter()
+        self._kept: dict[int, Tensor] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            number = storage_of(tensor)
+            if not (number in but or number in meter.views or number in self._kept):
+                self._kept[number] = tensor
+                self.bytes[meter.part] += tensor.untyped_storage().nbytes()
+            return tensor
+
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+    def __enter__(self) -> Self:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._hooks.__exit__(*failure)
+
 
 PARTS = ("cnn", "encoder", "adapters", "layer", "decoder", "unused")
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -81,7 +155,7 @@ class PartCosts:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a network costs, by part, and the shape of one image's activations at each site.
+    """The costs of a network by part, and the shape of one image's activations at each site.
 
     The sum of ``memory`` estimates the peak of a training step. It is no bound: workspaces of
     kernels, the loss, what an allocator does not give back and the Python process come on top,
@@ -105,7 +179,7 @@ class Costs:
 
 
 def costs(config: Config) -> Costs:
-    """What the network of a configuration costs, without the weights of its decoder layer.
+    """Count the costs of a configuration's network, without the weights of its decoder layer.
 
     At most the config of the language model is fetched. Raises ConfigError where the parts do
     not fit, or the network cannot be run without values.
@@ -117,9 +191,12 @@ def hollow_network(config: Config) -> nn.Module:
     """The network of a configuration with a decoder layer that has shapes and no weights."""
     arm = ARMS[config.arm]
     if arm.middle != "layer":
-        return build_network(config)
+        known = LANGUAGE_MODELS.get(config.booster.source, {})
+        return build_network(config, width=known.get("hidden_size"))
     values = language_model(config.booster.source)
-    decoder = hollow_decoder(config.booster, values, weights=arm.weights, halves=arm.halves)
+    decoder = hollow_decoder(
+        config.booster, values, weights=arm.weights, halves=arm.halves, mixed=arm.mixed
+    )
     return build_network(config, decoder)
 
 
@@ -129,7 +206,7 @@ def language_model(source: str) -> dict[str, Any]:
 
 
 def costs_of(network: nn.Module, config: Config) -> Costs:
-    """What a network costs in the setting of a configuration. It is of no further use after it."""
+    """Count the costs of a network in the setting of a configuration; it is used up by this."""
     inputs = (config.data.channels, *config.data.image_size)
     batch = config.training.batch_size
     try:
@@ -142,15 +219,15 @@ def costs_of(network: nn.Module, config: Config) -> Costs:
     ) as error:
         raise ConfigError(
             f"the costs of {config.backbone.name} cannot be counted without running it: what it "
-            f"does depends on the values of its input ({str(error).strip().splitlines()[0]})"
+            f"does depends on the values of its input ({first_line(error)})"
         ) from error
     states = optimiser_states(config.training.optimiser)
-    found = {name: PartCosts(name, macs=macs.get(name, 0)) for name in PARTS}
+    by_part = {name: PartCosts(name, macs=macs.get(name, 0)) for name in PARTS}
     for parameter, part in _owners(network, users):
-        found[part] = _with(found[part], parameter, states)
+        by_part[part] = _with(by_part[part], parameter, states)
     parts = [
         PartCosts(**{**asdict(part), "activations": saved.get(part.part, 0)})
-        for part in found.values()
+        for part in by_part.values()
     ]
     return Costs(tuple(part for part in parts if part.macs or part.memory), sites, batch)
 
@@ -211,11 +288,11 @@ def _one_step(
 
 
 @contextmanager
-def _counting(network: nn.Module) -> Iterator[Meter]:
+def _counting(network: nn.Module) -> Iterator[OperationCounter]:
     """Run a block on tensors without content, with a meter that knows which part is running."""
     boosters = list(boosters_of(network))
     after = sites_of(network).get("after")
-    meter = Meter("encoder" if boosters or after else "cnn")
+    meter = OperationCounter("encoder" if boosters or after else "cnn")
     hooks = []
 
     def on(module: nn.Module, part: str, *, entry: bool) -> None:
@@ -241,12 +318,12 @@ def _counting(network: nn.Module) -> Iterator[Meter]:
 
 
 @contextmanager
-def _shapes(network: nn.Module, found: dict[str, tuple[int, ...]]) -> Iterator[None]:
+def _shapes(network: nn.Module, shapes: dict[str, tuple[int, ...]]) -> Iterator[None]:
     """Note the shape at every site, without the batch, while a block runs."""
     sites = sites_of(network)
 
     def note(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        found[name] = tuple(sites[name].tensor(inputs, output).shape[1:])
+        shapes[name] = tuple(sites[name].tensor(inputs, output).shape[1:])
 
     hooks = [
         network.get_submodule(point.module).register_forward_hook(functools.partial(note, name))
@@ -257,7 +334,7 @@ def _shapes(network: nn.Module, found: dict[str, tuple[int, ...]]) -> Iterator[N
     finally:
         for hook in hooks:
             hook.remove()
-    found.update({name: found.pop(name) for name in sites if name in found})
+    shapes.update({name: shapes.pop(name) for name in sites if name in shapes})
 
 
 def _owners(network: nn.Module, users: dict[int, str]) -> Iterator[tuple[Tensor, str]]:

@@ -1,15 +1,15 @@
-"""What others have printed about the costs of these networks, beside what is counted here."""
+"""Published costs of these networks, beside those counted here."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from llm4seg_probe.arms import ARMS
 from llm4seg_probe.config import Config
-from llm4seg_probe.models.arms import ARMS
 from llm4seg_probe.models.backbones import BACKBONES
 from llm4seg_probe.models.costs import Costs, language_model
-from llm4seg_probe.models.output import output_channels
+from llm4seg_probe.models.heads import output_channels
 from llm4seg_probe.models.reference import LANGUAGE_MODELS
 
 Quantity = Literal["parameters", "trainable", "macs"]
@@ -101,7 +101,7 @@ def _speaks_of(row: Published, config: Config) -> bool:
         return True
     # Numbers of one whole layer, between its two adapters, at the bottleneck.
     arm, booster = ARMS[config.arm], config.booster
-    whole = arm.middle == "layer" and arm.halves == "both" and not arm.low_rank
+    whole = arm.middle == "layer" and arm.halves == "both" and not (arm.low_rank or arm.mixed)
     return (
         whole
         and len(booster.layers) == 1
@@ -112,9 +112,9 @@ def _speaks_of(row: Published, config: Config) -> bool:
 
 def _is(model: str, source: str) -> bool:
     """Whether a source is this language model, whatever it is called, by the sizes of its layer."""
-    found, wanted = language_model(source), LANGUAGE_MODELS[model]
+    layer, wanted = language_model(source), LANGUAGE_MODELS[model]
     return all(
-        found.get(name) == wanted[name]
+        layer.get(name) == wanted[name]
         for name in ("hidden_size", "intermediate_size", "num_hidden_layers")
     )
 

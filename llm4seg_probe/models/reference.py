@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llm4seg_probe.config import Arm, Config, validated
+from llm4seg_probe.arms import ArmName
+from llm4seg_probe.config import Config, validated
 from llm4seg_probe.errors import CheckpointError
 from llm4seg_probe.models.backbones import BACKBONES
 from llm4seg_probe.models.network import build_network, decoder_from_embedded
@@ -67,7 +68,9 @@ _BOOSTER = {
 }
 
 
-def from_reference(state: Mapping[str, Tensor], arm: Arm | None = None) -> tuple[Config, nn.Module]:
+def from_reference(
+    state: Mapping[str, Tensor], arm: ArmName | None = None
+) -> tuple[Config, nn.Module]:
     """The network of a reference checkpoint, in eval mode, and the configuration it amounts to.
 
     ``arm`` is what the checkpoint does not say: whether the layer was pre-trained, random or
@@ -127,7 +130,7 @@ def _language_model(layer: Mapping[str, Tensor]) -> str:
     )
 
 
-def _config(state: Mapping[str, Tensor], source: str | None, arm: Arm) -> Config:
+def _config(state: Mapping[str, Tensor], source: str | None, arm: ArmName) -> Config:
     """The published code's settings, with channels, classes and widths as the shapes have them."""
     try:
         channels = state["stem.conv.0.weight"].shape[1]

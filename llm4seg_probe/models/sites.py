@@ -8,6 +8,7 @@ which runs before the site in every forward pass.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 
 from llm4seg_probe.errors import SiteError, unknown
 from llm4seg_probe.llm.blocks import Block
+from llm4seg_probe.llm.mixing import Mixing
+from llm4seg_probe.models.axes import Axes, Passes, axes_of
 from llm4seg_probe.models.backbones import Backbone
 from llm4seg_probe.models.booster import Booster
-from llm4seg_probe.models.boosting import Boosted
+from llm4seg_probe.models.insertion import Boosted
 
 _MARK = "llm4seg_probe_sites"
 
@@ -31,12 +34,16 @@ class SitePoint:
     ``module`` is a path in it ("" is the network itself), ``side`` whether the module's first
     input or its output is meant, and ``entry`` which part of a tuple, list or mapping.
     ``booster`` is the path of the booster whose tokens these are, None where it is a grid.
+    ``axis`` is that of the channels where it was asked for, ``call`` which of several calls in one
+    pass is meant, from 1.
     """
 
     module: str
     side: Literal["input", "output"] = "output"
     entry: int | str | None = None
     booster: str | None = None
+    axis: int | None = None
+    call: int | None = None
 
     @property
     def tokens(self) -> bool:
@@ -108,11 +115,45 @@ def sites_of(network: nn.Module) -> dict[str, SitePoint]:
     return {**encoder, **middle, **decoder, "logits": SitePoint("")}
 
 
-def resolve(network: nn.Module, site: str) -> SitePoint:
+_SUFFIXES = re.compile(r"(?P<name>.+?)(#(?P<call>\d+))?(@(?P<axis>-?\d+))?")
+
+
+def find_site(network: nn.Module, site: str) -> SitePoint:
     """The place that a site's name, or the path of any module, means in this network.
 
-    Raises SiteError with the nearest names.
+    ``path#2`` is the second call of a module in one pass, ``path@-1`` says that its channels are
+    on the last axis. Raises SiteError with the nearest names.
     """
+    written = _SUFFIXES.fullmatch(site)
+    if written is None or not (written["call"] or written["axis"]):
+        return _resolved(network, site)
+    return replace(
+        _resolved(network, written["name"]),
+        call=int(written["call"]) if written["call"] else None,
+        axis=int(written["axis"]) if written["axis"] else None,
+    )
+
+
+def named_axes(network: nn.Module, point: SitePoint) -> bool:
+    """Whether a point is one of the network's own sites, which are grids (B, C, ...) or tokens."""
+    plain = replace(point, axis=None, call=None)
+    return point.booster is not None or point.module == "" or plain in sites_of(network).values()
+
+
+def axes_at(
+    network: nn.Module, site: str, point: SitePoint, tensor: Tensor, passes: Passes
+) -> Axes:
+    """As :func:`axes_of`, of a place in the network, whose own sites are grids and tokens."""
+    if point.axis is None and named_axes(network, point):
+        if tensor.ndim > 3:
+            return Axes(0, 1)
+        if point.booster is not None:
+            return Axes(0, tensor.ndim - 1)
+    path, asked = point.module, point.axis
+    return axes_of(network, path, tensor, site=site, asked=asked, passes=passes)
+
+
+def _resolved(network: nn.Module, site: str) -> SitePoint:
     sites = sites_of(network)
     if site in sites:
         return sites[site]
@@ -137,8 +178,12 @@ def _booster_sites(path: str, booster: Booster) -> dict[str, SitePoint]:
         "before": SitePoint(path, "input"),
         "tokens": SitePoint(f"{path}.adapter1", booster=path),
     }
-    blocks = [name for name, module in booster.named_modules() if isinstance(module, Block)]
-    if blocks:
+    inside = list(booster.named_modules())
+    blocks = [name for name, module in inside if isinstance(module, Block)]
+    mixing = next((name for name, module in inside if isinstance(module, Mixing)), None)
+    if mixing is not None:  # its layers stand side by side: none of them is the stream
+        sites["layer"] = SitePoint(f"{path}.{mixing}", booster=path)
+    elif blocks:
         last = f"{path}.{blocks[-1]}"
         sites["attention"] = SitePoint(f"{last}.after_attention", booster=path)
         sites["layer"] = SitePoint(last, booster=path)

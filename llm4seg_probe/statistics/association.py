@@ -1,7 +1,7 @@
-"""Claims that two measurements of a run rise together, and what the tables say about them.
+"""Judge claims that two measurements of a run rise together, within arms.
 
-Correlated are means of runs, within arms (:mod:`correlation`). Verdicts as for a comparison, with r
-in the place of the difference: ``supported`` where it is above zero, ``contradicted`` where below,
+Correlated are means of runs (:mod:`correlation`). Verdicts as for a comparison, with r in the place
+of the difference: ``supported`` where it is above zero, ``contradicted`` where below,
 ``equivalent`` where it is surely smaller than the margin.
 """
 
@@ -10,88 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
 
 from llm4seg_probe import tables
-from llm4seg_probe.config import Section
-from llm4seg_probe.errors import ConfigError, TableError
-from llm4seg_probe.statistics.conditions import parse
+from llm4seg_probe.arms import parse_condition
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.probes import registry
+from llm4seg_probe.statistics.claims import FROM_COMPARISON, Association, Measurement
+from llm4seg_probe.statistics.conditions import NotThere, run_means
 from llm4seg_probe.statistics.correlation import (
     FEWEST_DF,
     Correlation,
     fitted,
     repeated_measures,
 )
-from llm4seg_probe.statistics.judged import FROM_COMPARISON
-from llm4seg_probe.statistics.resolving import NotThere, run_means
-from llm4seg_probe.statistics.sentences import association_sentence
-from llm4seg_probe.statistics.stated import (
-    Adjust,
-    Filters,
-    Stated,
-    TableName,
-    measured_in_words,
-    refuse_unknown_score,
-)
+from llm4seg_probe.statistics.multiplicity import Adjust
 from llm4seg_probe.statistics.verdicts import verdict
-
-
-class Measurement(Section):
-    """A number of each run: the mean of one column over the run's images."""
-
-    table: TableName
-    score: str = Field(description="value column of the table")
-    where: Filters = Field(default_factory=dict, description="column filters, such as split: test")
-    average_over: tuple[str, ...] = Field(
-        ("class",), description="columns averaged over within an image, if the table has them"
-    )
-
-    @model_validator(mode="after")
-    def _is_measured(self) -> Self:
-        refuse_unknown_score(self.table, self.score)
-        return self
-
-    def __str__(self) -> str:
-        return measured_in_words(self.table, self.score, self.where)
-
-
-class Association(Stated):
-    """The statement that runs with a higher x have a higher y, within each arm."""
-
-    kind: Literal["association"] = "association"
-    x: Measurement
-    y: Measurement
-    arms: tuple[str, ...] = Field(
-        min_length=1, description="conditions whose runs are correlated, each around its own mean"
-    )
-    margin: float = Field(gt=0, lt=1, description="smallest correlation that matters")
-
-    @model_validator(mode="after")
-    def _names_arms(self) -> Self:
-        for arm in self.arms:
-            try:
-                terms = parse(arm).terms
-            except ConfigError as error:
-                raise ValueError(str(error)) from error
-            if len(terms) > 1:
-                raise ValueError(f"arms: '{arm}' is a contrast: name single conditions")
-        if len(set(self.arms)) < len(self.arms):
-            raise ValueError("arms: one of them is named twice")
-        return self
-
-    @property
-    def measure(self) -> str:
-        """What is measured, in words."""
-        return f"{self.x} and {self.y}"
-
-    @property
-    def comparison(self) -> str:
-        """What is claimed, in one line."""
-        return f"{self.y.score} rises with {self.x.score} within {', '.join(self.arms)}"
+from llm4seg_probe.statistics.wording import association_sentence
 
 
 @dataclass(frozen=True)
@@ -112,6 +50,13 @@ class JudgedAssociation:
     def p(self) -> float:
         """Two-sided p of no correlation; NaN where the claim was not run."""
         return nan if self.reason or self.correlation is None else self.correlation.p
+
+    @property
+    def within(self) -> float:
+        """p of a correlation smaller than the margin; NaN where the claim was not run."""
+        if self.reason or self.correlation is None:
+            return nan
+        return self.correlation.within(self.claim.margin)
 
     def comparison_rows(self, adjust: Adjust) -> list[dict[str, Any]]:
         """None: nothing was compared."""
@@ -142,14 +87,14 @@ class JudgedAssociation:
     def _decided(self, adjust: Adjust) -> dict[str, Any]:
         found, margin = self.correlation, self.claim.margin
         assert found is not None
-        adjusted, within = adjust(found.p), found.within(margin)
+        adjusted, within = adjust.p(found.p), adjust.within(found.within(margin))
         supports, opposes = (adjusted, 1.0) if found.r > 0 else (1.0, adjusted)
         low, high = found.interval(1 - self.alpha)
         row = {
             "difference": found.r,
             "ci_low": low,
             "ci_high": high,
-            "p_equivalence": within,
+            "p_equivalence": found.within(margin),
             "smallest_detectable": found.smallest_detectable(self.alpha),
             "seeds_needed": found.per_group_needed(margin, self.alpha),
             "p_adjusted": adjusted,
@@ -245,8 +190,11 @@ def _of_runs(
     table = found.get(measurement.table)
     if table is None or table.empty:
         raise NotThere(f"there is no {measurement.table}.csv")
-    (_, term), *_ = parse(arm).terms
-    return run_means(table, measurement.score, term, measurement.where, measurement.average_over)
+    (_, term), *_ = parse_condition(arm).terms
+    return run_means(
+        table, measurement.score, term, measurement.where, measurement.average_over,
+        usual=registry.usual(measurement.table),
+    )  # fmt: skip
 
 
 def _arrays(points: pd.DataFrame) -> tuple[Any, Any, Any]:

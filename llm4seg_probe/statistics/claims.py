@@ -1,38 +1,94 @@
-"""Claims as an analysis file writes them, and what the tables say about each."""
+"""Claims as an analysis file states them: differences of conditions, associations within arms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from typing import Annotated, Any, Self
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 import pandas as pd
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from llm4seg_probe import tables
+from llm4seg_probe.arms import Term, parse_condition
 from llm4seg_probe.config import Section
-from llm4seg_probe.errors import ConfigError, UserError
-from llm4seg_probe.statistics import association
-from llm4seg_probe.statistics.assessing import assess
-from llm4seg_probe.statistics.association import Association
-from llm4seg_probe.statistics.conditions import parse
-from llm4seg_probe.statistics.judged import JudgedComparisons
-from llm4seg_probe.statistics.multiplicity import holm_at
-from llm4seg_probe.statistics.overfitting import at_checkpoints
-from llm4seg_probe.statistics.resolving import NotThere, resolve, with_runs
-from llm4seg_probe.statistics.rules import Rules
-from llm4seg_probe.statistics.scales import is_lower_better
-from llm4seg_probe.statistics.stated import (
-    SCHEMAS,
-    Adjust,
-    Filters,
-    Judged,
-    Stated,
-    TableName,
-    measured_in_words,
-    refuse_unknown_score,
-)
+from llm4seg_probe.errors import ConfigError, TableError, UserError, unknown
+from llm4seg_probe.probes import registry
+from llm4seg_probe.scores import claimed_lower
+from llm4seg_probe.statistics.conditions import NotThere, resolve
+from llm4seg_probe.statistics.pairs import Paired
 from llm4seg_probe.statistics.verdicts import Kind
+
+
+def _known_table(name: str) -> str:
+    """Raise ValueError, for pydantic, for a table on which nothing can be claimed."""
+    try:
+        registry.claimable(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+TableName = Annotated[str, AfterValidator(_known_table)]
+"""``scores``, ``curves``, or a probe."""
+Filters = dict[str, str | int | float]
+
+
+class Stated(Section):
+    """A statement, whether it was made before the data, and what it is adjusted with."""
+
+    id: str = Field(min_length=1, description="short name, the key of claims.csv")
+    statement: str = Field(description="the claim in words")
+    family: str | None = Field(
+        None, description="claims with the same family share Holm's adjustment; null: its own"
+    )
+    in_advance: bool = Field(True, description="whether this was decided before looking")
+
+    def shares_family_with(self, other: Stated) -> bool:
+        """Whether the two are adjusted together; a claim without a family is its own."""
+        return self.family is not None and self.family == other.family
+
+
+def refuse_unknown_score(table: str, score: str) -> None:
+    """Raise ValueError, for pydantic, where a table has no such column of numbers."""
+    scores = registry.claimable(table)
+    if score not in scores:
+        raise ValueError(f"score: {unknown('score', score, scores)}")
+
+
+def measured_in_words(table: str, score: str, filters: Filters) -> str:
+    """What is measured: score, table and filters.
+
+    >>> measured_in_words("rank", "lsvr", {"null": ""})
+    'lsvr of rank.csv where null=empty'
+    """
+    chosen = ", ".join(
+        f"{name}={'empty' if value == '' else value}" for name, value in filters.items()
+    )
+    return f"{score} of {table}.csv" + (f" where {chosen}" if chosen else "")
+
+
+FROM_COMPARISON = (
+    "n_seeds",
+    "n_cases",
+    "n_groups",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "boot_low",
+    "boot_high",
+    "boot_coverage",
+    "case_low",
+    "case_high",
+    "p_exact",
+    "p_exact_floor",
+    "p_equivalence",
+    "smallest_detectable",
+    "seeds_needed",
+    "lower_is_better",
+    "note",
+)
+"""Columns of claims.csv that a comparison has too; empty where a claim has no such number."""
 
 
 class ClaimedPair(Section):
@@ -45,7 +101,7 @@ class ClaimedPair(Section):
     @classmethod
     def _is_a_condition(cls, text: str) -> str:
         try:
-            return parse(text).text
+            return parse_condition(text).text
         except ConfigError as error:
             raise ValueError(str(error)) from error
 
@@ -57,7 +113,8 @@ class Claim(Stated):
     score: str = Field("iou", description="value column of the table")
     where: Filters = Field(
         default_factory=dict,
-        description="column filters such as split: test; a condition's own come first",
+        description="column filters such as split: test; a condition's own come first, and the "
+        "table's usual ones last",
     )
     average_over: tuple[str, ...] = Field(
         ("class",), description="columns averaged over within an image, if the table has them"
@@ -75,6 +132,17 @@ class Claim(Stated):
         return self
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that it is stated on."""
+        return (self.table,)
+
+    @property
+    def terms(self) -> list[Term]:
+        """Every arm that its conditions name, with the columns that select its rows."""
+        texts = [text for pair in self.comparisons for text in (pair.a, pair.b)]
+        return [term for text in texts for _, term in parse_condition(text).terms]
+
+    @property
     def measure(self) -> str:
         """What is measured, in words: score, table and filters."""
         return measured_in_words(self.table, self.score, self.where)
@@ -82,13 +150,77 @@ class Claim(Stated):
     @property
     def comparison(self) -> str:
         """The comparisons in one line: > for a higher score, < for a lower."""
-        better = "<" if is_lower_better(self.score, self.lower_is_better) else ">"
+        better = "<" if claimed_lower(self.score, self.lower_is_better) else ">"
         sign = {
             "superiority": better,
             "non-inferiority": f"not worse ({better}) than",
             "equivalence": "≈",
         }[self.kind]
         return " and ".join(f"{pair.a} {sign} {pair.b}" for pair in self.comparisons)
+
+
+class Measurement(Section):
+    """A number of each run: the mean of one column over the run's images."""
+
+    table: TableName
+    score: str = Field(description="value column of the table")
+    where: Filters = Field(default_factory=dict, description="column filters, such as split: test")
+    average_over: tuple[str, ...] = Field(
+        ("class",), description="columns averaged over within an image, if the table has them"
+    )
+
+    @model_validator(mode="after")
+    def _is_measured(self) -> Self:
+        refuse_unknown_score(self.table, self.score)
+        return self
+
+    def __str__(self) -> str:
+        return measured_in_words(self.table, self.score, self.where)
+
+
+class Association(Stated):
+    """The statement that runs with a higher x have a higher y, within each arm."""
+
+    kind: Literal["association"] = "association"
+    x: Measurement
+    y: Measurement
+    arms: tuple[str, ...] = Field(
+        min_length=1, description="conditions whose runs are correlated, each around its own mean"
+    )
+    margin: float = Field(gt=0, lt=1, description="smallest correlation that matters")
+
+    @model_validator(mode="after")
+    def _names_arms(self) -> Self:
+        for arm in self.arms:
+            try:
+                terms = parse_condition(arm).terms
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+            if len(terms) > 1:
+                raise ValueError(f"arms: '{arm}' is a contrast: name single conditions")
+        if len(set(self.arms)) < len(self.arms):
+            raise ValueError("arms: one of them is named twice")
+        return self
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that it is stated on."""
+        return (self.x.table, self.y.table)
+
+    @property
+    def terms(self) -> list[Term]:
+        """Every arm that it names, with the columns that select its rows."""
+        return [term for arm in self.arms for _, term in parse_condition(arm).terms]
+
+    @property
+    def measure(self) -> str:
+        """What is measured, in words."""
+        return f"{self.x} and {self.y}"
+
+    @property
+    def comparison(self) -> str:
+        """What is claimed, in one line."""
+        return f"{self.y.score} rises with {self.x.score} within {', '.join(self.arms)}"
 
 
 def _sort(value: Any) -> str:
@@ -104,113 +236,69 @@ AnyClaim = Annotated[
 """A claim of differences between conditions, or of an association within arms."""
 
 
-def judge(
-    claims: Sequence[Claim | Association],
-    found: Mapping[str, pd.DataFrame],
-    *,
-    alpha: float = 0.05,
-    bootstrap: int = 10_000,
-    bootstrap_seed: int = 0,
+def pairs_table(
+    claims: Iterable[Claim | Association],
+    measured: Mapping[str, pd.DataFrame],
     drop_unpaired: bool = False,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compare what each claim names and give verdicts: comparison.csv and claims.csv.
+) -> pd.DataFrame:
+    """Write out ``pairs.csv``: which scores of a and b each comparison of each claim is made of.
 
-    found: tables by name (``scores``, ``rank``, ``maps``, ``curves``; ``runs``, if conditions
-    select by its columns). Per-seed values are means over the images of a run. A claim of several
-    comparisons is as good as its weakest (:mod:`judged`); one of an association has no row in
-    comparison.csv (:mod:`association`). Holm within a family; claims that could not be run still
-    count in its size. A claim is ``not run``, with a ``reason``, where an arm or a table is missing
-    or has fewer than two seeds.
+    Parameters
+    ----------
+    claims
+        As the analysis states them. An association compares nothing and has no rows.
+    measured
+        Tables as :func:`judgement.ready` gives them.
+    drop_unpaired
+        Leave out seeds that one side does not have, as where arms were dropped.
 
-    Raises ConfigError that names the claim for a column or value that does not exist, and
-    TableError for missing partners (``drop_unpaired`` leaves them out and notes it).
+    Returns
+    -------
+    pandas.DataFrame
+        One row per claim, comparison (numbered from 0, as the claim lists them), seed and case;
+        ``value_a`` and ``value_b`` are the two scores. Group and image are empty where the two
+        conditions share no cases and the means of runs are compared. Comparisons that were not
+        run have no rows.
+
+    Raises
+    ------
+    TableError
+        Where a table does not hold what the claim names any more.
     """
-    _refuse_doubled(claims)
-    joined = ready(found)
-    each: list[Judged] = []
+    parts = [pd.DataFrame(columns=list(tables.PAIRS.columns))]
     for claim in claims:
-        try:
-            if isinstance(claim, Association):
-                each.append(association.judged(claim, joined, alpha))
+        table = None if isinstance(claim, Association) else measured.get(claim.table)
+        if table is None or isinstance(claim, Association):
+            continue
+        for number, both in enumerate(claim.comparisons):
+            try:
+                pair = resolve(
+                    table, claim.score, (parse_condition(both.a), parse_condition(both.b)),
+                    filters=claim.where, average_over=claim.average_over,
+                    drop_unpaired=drop_unpaired,
+                    usual=registry.usual(claim.table),
+                )  # fmt: skip
+            except NotThere:
                 continue
-            rules = Rules(
-                claim.margin, alpha, claim.kind,
-                is_lower_better(claim.score, claim.lower_is_better), bootstrap, bootstrap_seed,
-            )  # fmt: skip
-            each.append(_assessed(claim, joined.get(claim.table), rules, drop_unpaired))
-        except UserError as error:
-            raise type(error)(f"claim '{claim.id}': {error}") from error
-    adjusts = [_within_family(one, each) for one in each]
-    rows = [one.comparison_rows(adjust) for one, adjust in zip(each, adjusts, strict=True)]
-    verdicts = [one.claim_row(adjust) for one, adjust in zip(each, adjusts, strict=True)]
-    return (
-        _frame([row for some in rows for row in some], tables.COMPARISON),
-        _frame(verdicts, tables.CLAIMS),
+            except UserError as error:
+                raise TableError(f"{claim.table}.csv: claim '{claim.id}': {error}") from error
+            parts.append(_rows(pair).assign(claim=claim.id, comparison=number))
+    return tables.conform(pd.concat(parts, ignore_index=True), tables.PAIRS)
+
+
+def _rows(pair: Paired) -> pd.DataFrame:
+    """One row per seed and case of a pair."""
+    seeds, count = len(pair.seeds), len(pair.cases)
+    return pd.DataFrame(
+        {
+            "seed": np.repeat(np.array(pair.seeds, object), count),
+            "group": [group for group, _ in pair.cases] * seeds,
+            "image": [image for _, image in pair.cases] * seeds,
+            "dataset": pair.dataset,
+            "score": pair.score,
+            "a": pair.a,
+            "b": pair.b,
+            "value_a": pair.values_a.ravel(),
+            "value_b": pair.values_b.ravel(),
+        }
     )
-
-
-def ready(found: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables that claims are about, with what runs.csv says of each run.
-
-    Of the curves, the rows of the checkpoints are left.
-    """
-    measured = {str(name): found[name] for name in SCHEMAS if name in found}
-    if "curves" in measured:
-        measured["curves"] = at_checkpoints(measured["curves"])
-    return {name: with_runs(table, found.get("runs")) for name, table in measured.items()}
-
-
-def _within_family(one: Judged, all_of_them: Sequence[Judged]) -> Adjust:
-    """Holm's adjustment in the family of one claim."""
-    family = [
-        other for other in all_of_them if other is one or one.claim.shares_family_with(other.claim)
-    ]
-    place = next(index for index, other in enumerate(family) if other is one)
-    return partial(holm_at, [other.p for other in family], place)
-
-
-def _assessed(
-    claim: Claim, table: pd.DataFrame | None, rules: Rules, drop_unpaired: bool
-) -> JudgedComparisons:
-    """Each comparison of a claim by itself; those that cannot be made leave their reason."""
-    if table is None or table.empty:
-        return JudgedComparisons(claim, (), f"there is no {claim.table}.csv")
-    pairs, reasons = [], []
-    for both in claim.comparisons:
-        try:
-            pair = resolve(
-                table, claim.score, (parse(both.a), parse(both.b)),
-                filters=claim.where, average_over=claim.average_over, drop_unpaired=drop_unpaired,
-            )  # fmt: skip
-        except NotThere as reason:
-            reasons.append(str(reason))
-            continue
-        pairs.append(pair)
-        if len(pair.values_a) < 2:
-            reasons.append(f"one seed of {both.a} and {both.b} cannot show this")
-    return JudgedComparisons(claim, tuple(assess(pairs, rules)), "; ".join(dict.fromkeys(reasons)))
-
-
-def _refuse_doubled(claims: Iterable[Claim | Association]) -> None:
-    ids: set[str] = set()
-    owner: dict[tuple[str, str, str], str] = {}
-    for claim in claims:
-        if claim.id in ids:
-            raise ConfigError(f"two claims have the id '{claim.id}'")
-        ids.add(claim.id)
-        if isinstance(claim, Association):
-            continue
-        for both in claim.comparisons:
-            key = (claim.score, both.a, both.b)
-            if key in owner:
-                raise ConfigError(
-                    f"claims '{owner[key]}' and '{claim.id}' both compare {claim.score} of "
-                    f"{both.a} and {both.b}: write what differs into the conditions, such as "
-                    f"{both.a}[part=foreground]"
-                )
-            owner[key] = claim.id
-
-
-def _frame(rows: list[dict[str, Any]], schema: tables.Schema) -> pd.DataFrame:
-    frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(schema.columns))
-    return tables.conform(frame, schema)

@@ -1,20 +1,46 @@
-"""Does one arm differ from another, beyond the noise of seeds? On anybody's tidy table."""
+"""Compare arms beyond the noise of seeds, on any tidy table: ``lp.compare`` and comparison.csv.
+
+Rules for what is not plain in the columns of ``comparison.csv``:
+
+- ``ci_*``, ``p_t``: paired t over per-seed means, two-sided. ``p_exact``: all sign flips,
+  up to 40 seeds; of unpaired runs all divisions into two groups, up to 11 against 11.
+  ``boot_*``: crossed bootstrap over seeds and groups (cases without groups are each their
+  own); over seeds alone in a table without cases. ``case_*``: over groups, the runs as
+  they are, from 10 groups on. Both are expanded percentile intervals.
+- one seed: ``not run``; what can be said over cases is there.
+- differences without spread (all seeds agree, ties included): no t; the exact p decides.
+- NaN: a case that has no score in any run of a pair is left out and noted; in some runs
+  only, it is an error unless ``drop_unpaired``. Infinite: an error without ``infinite_as``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from llm4seg_probe.errors import TableError
-from llm4seg_probe.statistics.assessing import Assessment, assess
-from llm4seg_probe.statistics.multiplicity import holm, holm_at
-from llm4seg_probe.statistics.pairs import Selection, pairs_in
-from llm4seg_probe.statistics.rules import Rules
-from llm4seg_probe.statistics.scales import is_lower_better
-from llm4seg_probe.statistics.selecting import Columns
-from llm4seg_probe.statistics.sentences import sentence
-from llm4seg_probe.statistics.verdicts import verdict
+from llm4seg_probe.arms import by_condition
+from llm4seg_probe.errors import ConfigError, TableError, unknown
+from llm4seg_probe.scores import default_margin, direction
+from llm4seg_probe.statistics.assessment import Assessment, assess
+from llm4seg_probe.statistics.averages import ABSENT, Absent
+from llm4seg_probe.statistics.cells import Decimal
+from llm4seg_probe.statistics.findings import Finding
+from llm4seg_probe.statistics.look_rows import comparison_at_looks, rows_at_looks
+from llm4seg_probe.statistics.looks import Design, Spending
+from llm4seg_probe.statistics.multiplicity import Adjust, holm_at
+from llm4seg_probe.statistics.pairs import Wanted, pairs_in
+from llm4seg_probe.statistics.reader import Asked, Reading, named_columns, read
+from llm4seg_probe.statistics.robust import with_robust
+from llm4seg_probe.statistics.roles import Role
+from llm4seg_probe.statistics.rows import Columns
+from llm4seg_probe.statistics.table_file import TableFile
+from llm4seg_probe.statistics.verdicts import Evidence, Rules, Verdict, verdict
+from llm4seg_probe.statistics.wording import closed_looks, sentence
 from llm4seg_probe.tables import COMPARISON, conform
 
 
@@ -33,81 +59,326 @@ def compare(
     average_over: Sequence[str] = (),
     fold: str | None = None,
     test_share: float | None = None,
-    margin: float = 0.005,
+    margin: float | None = None,
     alpha: float = 0.05,
     lower_is_better: bool | None = None,
     bootstrap: int = 10_000,
     bootstrap_seed: int = 0,
     drop_unpaired: bool = False,
     unpaired: bool = False,
+    absent: Absent = "case",
+    infinite_as: float | None = None,
+    decimal: Decimal | None = None,
+    looks: Sequence[int] | None = None,
+    spending: Spending = "pocock",
 ) -> pd.DataFrame:
     """Compare every arm with the baseline, or the pairs named, and give each a verdict.
 
-    table: one row per arm, seed and, if there are cases, case; every other column that tells
-    measurements apart must be fixed by ``where`` or named in ``average_over``. A run's value is
-    the mean over its cases. Columns ``image``, ``group`` and ``dataset`` may be absent; data
-    sets are compared one by one, and all comparisons of the call are one family (Holm).
+    A run's value is the mean over its cases. Data sets are compared one by one, and all comparisons
+    of the call are one family (Holm), for differences and for equivalence.
 
-    Returns the table ``comparison.csv`` (difference: arm minus baseline), and beside its columns
-    ``n_groups``, ``boot_coverage`` (measured, not nominal), ``lower_is_better``,
-    ``equivalence_power``, ``seeds_needed_low/high``, ``seeds_observed`` with its range, ``note``
-    and ``sentence``. The rules for what is not plain:
+    Parameters
+    ----------
+    table : DataFrame
+        One row per arm, seed and, if there are cases, case. Every other column that tells
+        measurements apart must be fixed by ``where`` or named in ``average_over``.
+    score : str
+        Column to compare.
+    baseline, pairs
+        The arm that every other is compared with; or the comparisons, each as (a, b).
+    arm, seed, case, group, dataset : str
+        Names of the key columns. One of these names that the table does not have is recognised
+        by other usual names (``method``, ``patient``, …); ``None`` for what there is not.
+    where : mapping
+        Column to value: the rows that are compared.
+    average_over : sequence of str
+        Columns, such as ``class``, that are averaged over within a case.
+    fold, test_share
+        Column of the folds, and the share of the data in the test part of one: the corrected
+        resampled t-test over folds (and seeds, if they repeat them).
+    margin : float, optional
+        Smallest difference that matters, in the score's unit; half a point (0.005 of a fraction,
+        0.5 of a percentage) unless named. Without one, for scores that are no fractions, nothing is
+        said about equivalence.
+    alpha : float
+        Error rate of the family.
+    lower_is_better : bool, optional
+        By the score's name unless named.
+    bootstrap, bootstrap_seed : int
+        Number of resamples, 0 for none, and the seed of their draws.
+    drop_unpaired : bool
+        Leave out seeds, cases and scores that have no partner; they are noted.
+    unpaired : bool
+        Welch's test, for runs that share nothing.
+    absent : {"case", "per-case", "per-class"}
+        What becomes of classes that a case does not have, where classes are averaged over: the
+        case is left out; or the mean is over those that it has; or each class is averaged over the
+        cases that have it, and then the classes, as nnU-Net does.
+    infinite_as : float, optional
+        What an infinite score counts as, such as a Hausdorff distance where nothing was found.
+    decimal : {".", ","}, optional
+        The decimal mark of cells that are text, where they leave it open.
+    looks : sequence of int, optional
+        Numbers of seeds, fixed before the data, at which the study is looked at. The first
+        boundary crossed decides and stands; see :mod:`look_rows` for the columns.
+    spending : {"pocock", "obrien-fleming"}
+        The rule by which looks share the error rate.
 
-    - ``ci_*``, ``p_t``: paired t over per-seed means. ``p_exact``: all sign flips, up to 40
-      seeds. ``boot_*``: crossed bootstrap over seeds and groups (cases without groups are each
-      their own); over seeds alone in a table without cases. ``case_*``: over groups, the runs as
-      they are, from 10 groups on. Both are expanded percentile intervals.
-    - one seed: ``not run``; what can be said over cases is there.
-    - differences without spread (all seeds agree, ties included): no t; the exact p decides.
-    - NaN or infinite: a case that has no score in any run of a pair is left out and noted; in
-      some runs only, it is an error unless ``drop_unpaired``.
-    - percentages beside fractions, or a fraction's margin on percentages: an error.
-    - ``unpaired``: Welch's test, for runs that share nothing; ``fold`` with ``test_share``: the
-      corrected resampled t-test over folds (and seeds, if they repeat them).
+    Returns
+    -------
+    DataFrame
+        The table ``comparison.csv`` (difference: arm minus baseline), and beside its columns
+        ``n_groups``, ``boot_coverage`` (measured, not nominal), ``lower_is_better``,
+        ``p_equivalence_adjusted``, ``equivalence_power``, ``seeds_needed_low/high``,
+        ``seeds_observed`` with its range, ``note`` and ``sentence``. This module's documentation
+        has the rules for what is not plain.
 
-    Raises TableError for a table, ConfigError for an argument that does not allow it; a missing
-    partner is listed by its seed.
+    Raises
+    ------
+    TableError
+        For a table that does not allow it: a missing partner is listed by its seed; percentages
+        beside fractions; folds or sides of a split that would be pooled.
+    ConfigError
+        For an argument that makes no sense: a fraction's margin on percentages; a score of which
+        it is not known whether a higher or a lower one is better.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({
+    ...     "arm": ["cnn"] * 5 + ["llm"] * 5,
+    ...     "seed": [0, 1, 2, 3, 4] * 2,
+    ...     "iou": [0.631, 0.640, 0.637, 0.642, 0.640, 0.651, 0.662, 0.653, 0.671, 0.659],
+    ... })
+    >>> row = compare(scores, bootstrap=0).iloc[0]
+    >>> print(f"{row['difference']:.4f}, p = {row['p_t']:.4f}: {row['verdict']}")
+    0.0212, p = 0.0006: supported
     """
     if (fold is None) != (test_share is None):
         raise TableError("fold and test_share go together: name the column, and its share of data")
-    rules = Rules(
-        margin, alpha, "superiority", is_lower_better(score, lower_is_better),
-        bootstrap, bootstrap_seed, test_share,
+    question = Question(
+        Wanted(baseline, pairs, drop_unpaired, unpaired), margin, alpha, lower_is_better,
+        bootstrap, bootstrap_seed, test_share, None if looks is None else tuple(looks), spending,
     )  # fmt: skip
-    wanted = Selection(
-        score, baseline, Columns(arm, seed, case, group, dataset), where or {},
-        tuple(average_over), pairs, fold, drop_unpaired, unpaired,
+    given = {
+        "score": score, "arm": arm, "seed": seed, "case": case, "group": group,
+        "dataset": dataset, "fold": fold, "where": where, "average_over": average_over,
+        "decimal": decimal, "infinite_as": infinite_as, "absent": absent,
+    }  # fmt: skip
+    return compared(reading_of(table, given), question)
+
+
+def reading_of(table: pd.DataFrame, given: Mapping[str, Any]) -> Reading:
+    """A table in memory, read as the arguments of :func:`compare` say."""
+    roles: tuple[Role, ...] = ("arm", "seed", "case", "group", "dataset")
+    named, off = named_columns(table, {role: given[role] for role in roles})
+    fold = given["fold"]
+    columns: dict[Role, str] = {"score": given["score"], **named}
+    if fold:
+        columns["fold"] = fold
+    asked = Asked(
+        columns, off if fold else off | {"fold"}, given["where"] or {},
+        tuple(given["average_over"]), decimal=given["decimal"], infinite_as=given["infinite_as"],
+        absent=given["absent"],
     )  # fmt: skip
-    return comparison(assess(pairs_in(table, wanted), rules))
+    return read(TableFile(table), asked)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a table of results: which pairs, and the rules decided before the data.
+
+    margin: None takes the usual one of a fraction, and none for other scores. lower_is_better:
+    None goes by the score's name.
+    """
+
+    wanted: Wanted
+    margin: float | None = None
+    alpha: float = 0.05
+    lower_is_better: bool | None = None
+    bootstrap: int = 10_000
+    bootstrap_seed: int = 0
+    test_share: float | None = None
+    looks: tuple[int, ...] | None = None
+    spending: Spending = "pocock"
+
+    def __post_init__(self) -> None:
+        Rules(
+            self.margin, self.alpha, bootstrap=self.bootstrap, test_share=self.test_share
+        )  # refuses what makes no sense before a table is read
+        if self.design is not None and self.wanted.unpaired:
+            raise ConfigError("looks are of paired seeds: leave out --looks, or --unpaired")
+
+    @property
+    def design(self) -> Design | None:
+        """The declared looks; None for a fixed number of seeds."""
+        return None if self.looks is None else Design(self.looks, self.alpha, self.spending)
+
+    def rules(self, reading: Reading) -> Rules:
+        """The rules for one score.
+
+        Raises ConfigError where its direction is not known, or a rule makes no sense.
+        """
+        margin = self.margin
+        if margin is None:
+            margin = default_margin(reading.score, reading.largest)
+        lower = direction(reading.score, self.lower_is_better).lower_is_better
+        return Rules(
+            margin, self.alpha, "superiority", lower, self.bootstrap, self.bootstrap_seed,
+            self.test_share,
+        )  # fmt: skip
+
+
+def compared(reading: Reading, question: Question) -> pd.DataFrame:
+    """Compare the arms of a table that was read; see :func:`compare`."""
+    if not reading.columns.seed and reading.fold is None:
+        raise TableError(unknown("column (seed)", "seed", map(str, reading.table.columns)))
+    rules = question.rules(reading)
+    if question.design is None:
+        return comparison(assess(pairs_in(reading, question.wanted), rules))
+    if reading.fold is not None:
+        raise ConfigError(
+            f"looks are of paired seeds, and {reading.fold} holds folds, of which there can be no "
+            "more: leave out --looks"
+        )
+    appearance = tuple(reading.table[reading.columns.seed].drop_duplicates())
+    found = assess(pairs_in(reading, question.wanted), rules)
+    return comparison_at_looks(found, question.design, appearance)
+
+
+def remarks(reading: Reading, question: Question) -> list[Finding]:
+    """What a reader of the verdicts must know: the direction, the margin, absent classes."""
+    told = []
+    way = direction(reading.score, question.lower_is_better)
+    better = "lower" if way.lower_is_better else "higher"
+    if way.how == "guess":
+        other = "higher" if way.lower_is_better else "lower"
+        told.append(
+            Finding(
+                "doubt",
+                f"a {better} {reading.score} is taken to be better: --{other}-is-better if not",
+            )
+        )
+    else:
+        how = {"stated": "as stated", "name": "by its name"}[way.how]
+        told.append(Finding("note", f"a {better} {reading.score} is better, {how}"))
+    if question.rules(reading).margin is None:
+        told.append(
+            Finding(
+                "note",
+                f"{reading.score} is not known to be a fraction and no margin was named "
+                "(--margin): nothing is said about equivalence",
+            )
+        )
+    if question.design is not None and (closed := closed_looks(question.design)):
+        told.append(Finding("note", closed))
+    return told + _absent_classes(reading, question)
+
+
+def _absent_classes(reading: Reading, question: Question) -> list[Finding]:
+    """Where cases lack a class, the difference under each way to average, which may differ."""
+    if not reading.average_over or reading.table[reading.score].notna().all():
+        return []
+    seen: dict[Absent, float] = {}
+    lenient = replace(question.wanted, drop_unpaired=True)
+    for absent in ABSENT:
+        try:
+            first = pairs_in(replace(reading, absent=absent), lenient)[0]
+        except TableError:
+            continue
+        seen[absent] = float(
+            np.mean(first.values_a.mean(axis=1)) - np.mean(first.values_b.mean(axis=1))
+        )
+    if len({f"{value:.6g}" for value in seen.values()}) < 2:
+        return []
+    ways = "; ".join(
+        f"{value:+.3g} with --absent {absent} ({ABSENT[absent]})" for absent, value in seen.items()
+    )
+    return [
+        Finding(
+            "note" if reading.absent_asked else "doubt",
+            f"some cases lack a value of {', '.join(reading.average_over)}, and how they count "
+            f"changes the answer. {first.a} against {first.b}: {ways}. Here: {reading.absent}",
+        )
+    ]
 
 
 def comparison(assessments: Sequence[Assessment]) -> pd.DataFrame:
     """The table of one family of comparisons: Holm's adjustment, verdicts and sentences."""
     p = [each.evidence.p for each in assessments]
-    adjusted = holm(p)
+    within = [each.evidence.within_margin for each in assessments]
     rows = [
-        row_of(
-            each,
-            adjusted[index],
-            holm_at(p, index, each.evidence.supports),
-            holm_at(p, index, each.evidence.opposes),
-        )
+        row_of(each, Adjust(partial(holm_at, p, index), partial(holm_at, within, index)))
         for index, each in enumerate(assessments)
     ]
     return conform(pd.DataFrame(rows), COMPARISON)
 
 
-def row_of(
-    assessment: Assessment, p_adjusted: float, supports: float, opposes: float
-) -> dict[str, object]:
-    """One row of comparison.csv from an assessment and its adjusted p-values."""
-    within = assessment.evidence.within_margin
-    rules = assessment.rules
-    decided = verdict(assessment.estimate.n, supports, opposes, within, rules.alpha)
-    return {
+def row_of(assessment: Assessment, adjust: Adjust) -> dict[str, object]:
+    """One row of comparison.csv from an assessment and its place in a family."""
+    rules, found = assessment.rules, assessment.evidence
+
+    def decided(n_seeds: int, seen: Evidence) -> Verdict:
+        return verdict(
+            n_seeds, adjust.p(seen.supports), adjust.p(seen.opposes),
+            adjust.within(seen.within_margin), rules.alpha,
+        )  # fmt: skip
+
+    p_adjusted, within = adjust.p(found.p), adjust.within(found.within_margin)
+    given = decided(assessment.estimate.n, found)
+    row = {
         **assessment.row,
         "p_adjusted": p_adjusted,
-        "verdict": decided,
+        "p_equivalence_adjusted": within,
+        "verdict": given,
         "lower_is_better": rules.lower_is_better,
-        "sentence": sentence(assessment, decided, p_adjusted),
+        "sentence": sentence(assessment, given, p_adjusted, within),
     }
+    return with_robust(row, assessment, decided)
+
+
+def compare_arms(
+    scores: pd.DataFrame,
+    runs: pd.DataFrame,
+    *,
+    score: str = "iou",
+    baseline: str = "cnn",
+    margin: float = 0.005,
+    design: Design | None = None,
+) -> pd.DataFrame:
+    """``comparison.csv`` of a study of several data sets, splits and settings, as one family.
+
+    scores: rows of one split and checkpoint; runs: the ``runs.csv`` that names their deviations.
+    A condition is compared with the baseline of the same data set and cases: the plain one, or
+    the one that deviates in the data alone, such as ``cnn[data.split=reference]``. Conditions
+    without such a baseline are left out. design: declared looks, whose study may have gone on with
+    some of the arms; the seeds that two arms share are compared then. Raises TableError where no
+    run is the baseline's.
+    """
+    conditions = by_condition(scores, runs)
+    arms = scores["arm"].astype(str)
+    if baseline not in set(arms):
+        raise TableError(unknown("arm", baseline, arms.drop_duplicates()))
+    pairs = []
+    for rows, base in _comparable(conditions, baseline):
+        if rows["arm"].nunique() > 1:
+            reading = Reading(rows, score, Columns().present_in(rows), average_over=_classes(rows))
+            pairs += pairs_in(reading, Wanted(base, drop_unpaired=design is not None))
+    if not pairs:
+        raise TableError(f"no condition was scored on the same cases as the baseline '{baseline}'")
+    rules = Rules(margin, lower_is_better=direction(score).lower_is_better)
+    found = assess(pairs, rules)
+    return comparison(found) if design is None else rows_at_looks(found, design)
+
+
+def _classes(rows: pd.DataFrame) -> tuple[str, ...]:
+    return ("class",) if rows["class"].nunique() > 1 else ()
+
+
+def _comparable(table: pd.DataFrame, baseline: str) -> Iterator[tuple[pd.DataFrame, str]]:
+    """The rows of each data set that were scored on the same cases, and their baseline."""
+    for _, rows in table.groupby("dataset", sort=False):
+        cases = rows.groupby("arm", sort=False)["image"].agg(frozenset)
+        for _, alike in cases.groupby(cases.to_numpy(), sort=False):
+            bases = [arm for arm in alike.index if arm.partition("[")[0] == baseline]
+            if bases:
+                yield rows[rows["arm"].isin(alike.index)], min(bases, key=len)

@@ -15,29 +15,12 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe import tables
-from llm4seg_probe.statistics import estimates
-from llm4seg_probe.statistics.conditions import Term
-from llm4seg_probe.statistics.resolving import NotThere, run_means, with_runs
-from llm4seg_probe.statistics.selecting import as_text
+from llm4seg_probe.arms import Term, beside_ladder, ladder_steps
+from llm4seg_probe.statistics.conditions import NotThere, run_means, with_runs
+from llm4seg_probe.statistics.paired_tests import paired
+from llm4seg_probe.statistics.rows import as_text
 
-RUNGS = {
-    "cnn": "",
-    "adapters": "the two projections",
-    "mlp": "a non-linearity between them",
-    "random-frozen": "a decoder layer's architecture",
-    "shuffled-frozen": "the distribution of its weights",
-    "llm": "the pre-training",
-}
-"""The arms of the ladder in order, and what each has more than the one before."""
-
-BESIDE = {
-    "transformer": "the architecture, trained from random weights",
-    "llm-trainable": "the pre-trained layer, trained with the rest",
-    "llm-lora": "the pre-trained layer, low-rank adapters trained",
-    "attention-only": "the attention half of the pre-trained layer",
-    "mlp-only": "the MLP half of the pre-trained layer",
-}
-"""Arms that are no step of it; each is compared with the foot of the ladder."""
+RUNGS, BESIDE = ladder_steps(), beside_ladder()
 
 CHOSEN: dict[str, object] = {"split": "test", "checkpoint": "best"}
 
@@ -137,8 +120,8 @@ def _compared(
     if not len(shared):
         numbers = ("difference", "ci_low", "ci_high", "p", "gain", "gain_low", "gain_high")
         return row | dict.fromkeys(numbers)
-    step = estimates.paired(values[upper], values[lower])
-    gain = estimates.paired(values[upper], values[foot])
+    step = paired(values[upper], values[lower])
+    gain = paired(values[upper], values[foot])
     low, high = step.interval(1 - alpha)
     gain_low, gain_high = gain.interval(1 - alpha)
     return row | {

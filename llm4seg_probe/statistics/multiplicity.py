@@ -1,19 +1,36 @@
-"""Several comparisons in one family: Holm's adjustment."""
+"""Holm's adjustment of several comparisons in one family."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given; the family-wise error rate is kept.
+    """Adjust p-values for one family of tests, so that its error rate is kept (Holm).
 
     A comparison that could not be made (NaN) stays in the family's size, as one that failed: the
     family was fixed before the data. Its own adjusted p is NaN.
+
+    Parameters
+    ----------
+    p : sequence of float
+        One p-value per comparison.
+
+    Returns
+    -------
+    list of float
+        Adjusted p-values, in the order given.
+
+    References
+    ----------
     Holm, Scandinavian Journal of Statistics 6, 1979.
 
+    Examples
+    --------
     >>> holm([0.01, 0.04])
     [0.02, 0.04]
     """
@@ -32,3 +49,48 @@ def holm_at(p: Sequence[float], index: int, value: float) -> float:
     family = list(p)
     family[index] = value
     return holm(family)[index]
+
+
+@dataclass(frozen=True)
+class Adjust:
+    """The adjusted p that a member of a family would have if its own p were the one given.
+
+    p: among the members' p-values; within: among their p-values of equivalence.
+    """
+
+    p: Callable[[float], float]
+    within: Callable[[float], float]
+
+
+DECIDED = ("supported", "contradicted", "equivalent")
+
+
+def by_chance(claims: pd.DataFrame, alpha: float = 0.05) -> str:
+    """One sentence on the families of a ``claims.csv``; empty where no claim was tested.
+
+    Claims of one family share one error rate. Families do not: it is said how many of them would
+    hold a false verdict on average, which is at most alpha times their number whatever the claims
+    have in common, and how often at least one would, if they had nothing in common.
+
+    Examples
+    --------
+    >>> told = by_chance(pd.DataFrame({"claim": ["a", "b"], "verdict": ["supported"] * 2}))
+    >>> told[:59]
+    '2 claims in 2 families, each with an error rate of 5 %: if '
+    """
+    tested = claims[claims["verdict"] != "not run"]
+    if tested.empty:
+        return ""
+    named = tested["family"] if "family" in tested.columns else tested["claim"]
+    families = int(named.astype("str").where(named.notna(), tested["claim"]).nunique())
+    decided = int(tested["verdict"].isin(DECIDED).sum())
+    any_of_them = 1 - (1 - alpha) ** families
+    told = "claim is" if decided == 1 else "claims are"
+    count = len(tested)
+    return (
+        f"{count} claim{'s' if count > 1 else ''} in {families} "
+        f"famil{'ies' if families > 1 else 'y'}, {'each ' if families > 1 else ''}with an error "
+        f"rate of {100 * alpha:g} %: if nothing had an effect, chance alone would give "
+        f"{alpha * families:.2g} families with a false verdict on average, at least one on about "
+        f"{100 * any_of_them:.0f} % of such pages; {decided} {told} decided here."
+    )

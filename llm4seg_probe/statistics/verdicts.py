@@ -1,4 +1,4 @@
-"""Verdicts: rules written before the data, as pure functions, and the sentence that goes with each.
+"""Decide a claim: rules written before the data, p for and against it, and one of five verdicts.
 
 In this order: fewer than two seeds, ``not run``; adjusted p below alpha for the claim,
 ``supported``; the same for its opposite, ``contradicted``; equivalent within the margin,
@@ -13,12 +13,14 @@ In this order: fewer than two seeds, ``not run``; adjusted p below alpha for the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import nan
+from dataclasses import dataclass, replace
+from math import isnan, nan
 from typing import Literal
 
-from llm4seg_probe.statistics import equivalence
-from llm4seg_probe.statistics.estimates import Estimate
+import numpy as np
+
+from llm4seg_probe.errors import ConfigError
+from llm4seg_probe.statistics.paired_tests import Estimate, above, below, tost
 
 Kind = Literal["superiority", "non-inferiority", "equivalence"]
 Verdict = Literal["supported", "contradicted", "equivalent", "inconclusive", "not run"]
@@ -41,27 +43,31 @@ class Evidence:
 
 
 def evidence(
-    kind: Kind, estimate: Estimate, margin: float, lower_is_better: bool = False
+    kind: Kind, estimate: Estimate, margin: float | None, lower_is_better: bool = False
 ) -> Evidence:
     """What an estimate of a − b says for and against a claim of this kind.
 
-    Without spread between the seeds the exact sign-flip test stands in for the t-test. All NaN
-    for fewer than two seeds.
+    Without spread between the runs the exact test of the design stands in for the t-test. All NaN
+    for fewer than two seeds, and for folds without spread, which have none. Only a claim of
+    superiority does without a margin.
     """
-    if estimate.n < 2:
+    has_test = estimate.error > 0 or not isnan(estimate.least_p)
+    if estimate.n < 2 or not has_test:
         return Evidence(nan, nan, nan, nan, nan)
     better = _mirrored(estimate) if lower_is_better else estimate
-    within = equivalence.tost(better, margin)
+    within = nan if margin is None else tost(better, margin)
     if kind == "superiority":
-        above, below = equivalence.above(better, 0.0), equivalence.below(better, 0.0)
-        two_sided = min(1.0, 2 * min(above, below))
+        higher, lower = above(better, 0.0), below(better, 0.0)
+        two_sided = min(1.0, 2 * min(higher, lower))
         supports, opposes = (two_sided, 1.0) if better.difference > 0 else (1.0, two_sided)
-        return Evidence(two_sided, supports, opposes, above, within)
+        return Evidence(two_sided, supports, opposes, higher, within)
+    if margin is None:
+        raise ConfigError(f"a claim of {kind} needs a margin")
     if kind == "non-inferiority":
-        supports = equivalence.above(better, -margin)
-        opposes = equivalence.below(better, -margin)
+        supports = above(better, -margin)
+        opposes = below(better, -margin)
         return Evidence(supports, supports, opposes, supports, within)
-    beyond = min(equivalence.above(better, margin), equivalence.below(better, -margin))
+    beyond = min(above(better, margin), below(better, -margin))
     apart = min(1.0, 2 * beyond)  # with a narrow margin either side alone would use up alpha
     return Evidence(within, within, apart, within, within)
 
@@ -84,4 +90,35 @@ def verdict(
 
 
 def _mirrored(estimate: Estimate) -> Estimate:
-    return Estimate(estimate.n, -estimate.difference, estimate.sd, estimate.error, estimate.df)
+    return replace(estimate, difference=-estimate.difference)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What was decided before the data.
+
+    margin: smallest difference that matters, in the score's unit; None where none was named, and
+    nothing is said about equivalence. bootstrap: number of resamples, 0 for none. test_share:
+    part of the data in one test fold, for tables of folds.
+    """
+
+    margin: float | None = 0.005
+    alpha: float = 0.05
+    kind: Kind = "superiority"
+    lower_is_better: bool = False
+    bootstrap: int = 10_000
+    bootstrap_seed: int = 0
+    test_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and not 0 < self.margin < np.inf:
+            raise ConfigError(f"margin is {self.margin}: give a number above 0")
+        if not 0 < self.alpha < 0.5:
+            raise ConfigError(f"alpha is {self.alpha}: give a number between 0 and 0.5")
+        if self.bootstrap < 0:
+            raise ConfigError(f"bootstrap is {self.bootstrap}: give a number of resamples, or 0")
+        if self.test_share is not None and not 0 < self.test_share < 1:
+            raise ConfigError(
+                f"test_share is {self.test_share}: give a number between 0 and 1, such as 0.2 for "
+                "five folds"
+            )

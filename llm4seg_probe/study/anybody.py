@@ -1,43 +1,150 @@
-"""Statistics on anybody's results: each writes its tables, and a figure where there is one."""
+"""Result tables of anybody: from files to a comparison, a plan, or an audit with its page."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from llm4seg_probe import tables
-from llm4seg_probe.errors import TableError
-from llm4seg_probe.reporting import audit_page
-from llm4seg_probe.reporting.figures import power
-from llm4seg_probe.reporting.saving import save_figure
+from llm4seg_probe.column_words import words
+from llm4seg_probe.errors import ConfigError, TableError
+from llm4seg_probe.pseudonyms import Pseudonyms, key_beside
+from llm4seg_probe.report import audit_page
+from llm4seg_probe.statistics import table_file
 from llm4seg_probe.statistics.audit import audit_files
-from llm4seg_probe.statistics.audited import Audit
-from llm4seg_probe.statistics.compare import compare
-from llm4seg_probe.statistics.plan import Plan, plan
+from llm4seg_probe.statistics.audit.checks import unknown_patients
+from llm4seg_probe.statistics.audit.printed_table import is_means
+from llm4seg_probe.statistics.audit.result import Audit
+from llm4seg_probe.statistics.columns import recognise
+from llm4seg_probe.statistics.compare import Question, compared, remarks
+from llm4seg_probe.statistics.findings import Finding
+from llm4seg_probe.statistics.key_columns import named, typed, unmarked
+from llm4seg_probe.statistics.nnunet_summary import case_name
+from llm4seg_probe.statistics.pairs import Wanted
+from llm4seg_probe.statistics.plan import Aims, Plan, planned
+from llm4seg_probe.statistics.reader import Asked, Reading, read
+from llm4seg_probe.statistics.roles import NAMES, Match, Role
+from llm4seg_probe.statistics.table_file import TableFile, read_files
 from llm4seg_probe.storage import atomically
 
 
-def compare_table(path: Path, out: Path, **options: Any) -> tuple[pd.DataFrame, Path]:
-    """Compare the arms of any tidy CSV; options are those of ``lp.compare``."""
-    rows = compare(_read(path), **options)
-    target = out / tables.COMPARISON.name
-    tables.write_table(rows, target, tables.COMPARISON)
-    return rows, target
+def without_names(file: TableFile, asked: Asked) -> tuple[TableFile, Pseudonyms]:
+    """The table with numbers for its patients and cases, and which name has which number.
+
+    Names that differ in spaces, capitals or the endings of files have one number where that joins
+    no two cases of a run. Raises TableError where no arm or score is found.
+    """
+    table = named(file.table)
+    turned = table_file.long(typed(table), asked.columns)
+    found = recognise(turned.table, turned.given, off=asked.off)
+    keyed: dict[str, dict[str, str]] = {}
+    patients: set[str] = set()
+    images: set[str] = set()
+    for role in ("group", "case"):
+        column = found.column(role)
+        if column is None or column not in table:
+            continue
+        keyed[column] = _keys(table[column])
+        is_patient = role == "group" or words(column) in NAMES["group"]
+        (patients if is_patient else images).update(keyed[column].values())
+    numbers = Pseudonyms.of(patients - {""}, images - {""})
+    for column in map(str, table.columns):
+        if column in keyed:
+            keys = keyed[column]
+            table[column] = table[column].map(lambda cell, keys=keys: numbers.name(keys[str(cell)]))
+        elif not pd.api.types.is_numeric_dtype(table[column].dtype):
+            table[column] = table[column].astype(str).map(numbers.within_paths)
+    return replace(file, table=table), numbers
 
 
-def plan_table(path: Path, out: Path, **options: Any) -> tuple[Plan, dict[str, Path]]:
-    """Plan a study from a pilot's table; options are those of ``statistics.plan.plan``."""
-    found = plan(_read(path), **options)
-    written = {"summary": out / "plan.csv", "curve": out / "power.csv"}
-    _write(found.summary, written["summary"])
-    _write(found.curve, written["curve"])
-    drawn = power.figure(found.summary, found.curve)
-    figures = save_figure(drawn, out / "figures", "power", written["curve"])
-    return found, written | {f"figure ({kind})": figure for kind, figure in figures.items()}
+def _keys(column: pd.Series) -> dict[str, str]:
+    """What each cell is known by: the name without what people write in several ways."""
+    plainly = {str(cell): unmarked(cell) for cell in column.unique()}
+    alike = {cell: case_name(name).casefold() for cell, name in plainly.items()}
+    first: dict[str, str] = {}
+    for cell, key in alike.items():
+        first.setdefault(key, plainly[cell])
+    return {cell: first[key] for cell, key in alike.items()}
+
+
+@dataclass(frozen=True)
+class ComparedTable:
+    """A comparison of a file: its rows, and how the file was read."""
+
+    rows: pd.DataFrame
+    matches: tuple[Match, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class PlannedTable:
+    """A plan from a file, and how the file was read."""
+
+    plan: Plan
+    matches: tuple[Match, ...]
+    findings: tuple[Finding, ...]
+
+
+def asked_of(
+    *,
+    no_case: bool,
+    where: Mapping[str, object],
+    average_over: Sequence[str] | None,
+    decimal: Any,
+    infinite_as: float | None,
+    absent: Any,
+    **columns: str | None,
+) -> Asked:
+    """What a command's options say about a table; columns by role."""
+    given: dict[Role, str] = {role: name for role, name in columns.items() if name}  # type: ignore[misc]
+    if no_case and {"case", "group"} & set(given):
+        raise ConfigError("--no-case says that there are no cases: leave --case and --group out")
+    off: set[Role] = {"case", "group"} if no_case else set()
+    if "fold" not in given:
+        off.add("fold")
+    return Asked(
+        given, frozenset(off), where, tuple(average_over or ()), decimal=decimal,
+        infinite_as=infinite_as, absent=absent,
+    )  # fmt: skip
+
+
+def compared_table(
+    paths: Sequence[Path], asked: Asked, question: Question, shared: Path | None = None
+) -> ComparedTable:
+    """Compare the arms of any table in files.
+
+    shared: a folder that is to be shared: patients and cases have numbers then, and which is which
+    is written beside it.
+    """
+    reading = _read(paths, asked, shared)
+    findings = list(reading.findings)
+    if question.test_share is not None and reading.fold is None:
+        raise TableError("--test-share goes with --fold: name the column of the folds")
+    if reading.fold is not None and question.test_share is None:
+        folds = reading.table[reading.fold].nunique()
+        if folds < 2:
+            raise TableError(f"{reading.fold} holds one fold only: compare without --fold")
+        question = replace(question, test_share=1 / folds)
+        told = f"{folds} folds: the test share is taken to be 1/{folds} (--test-share)"
+        findings.append(Finding("note", told))
+    rows = compared(reading, question)
+    findings += remarks(reading, question)
+    case = reading.columns.case
+    if case and not reading.columns.group and words(case) not in NAMES["group"]:
+        findings += unknown_patients(reading.table[case])
+    notes = dict.fromkeys(note for text in rows["note"] for note in str(text).split("; ") if note)
+    findings += [Finding("note", note) for note in notes]
+    return ComparedTable(rows, reading.matches, tuple(dict.fromkeys(findings)))
+
+
+def planned_table(paths: Sequence[Path], asked: Asked, wanted: Wanted, aims: Aims) -> PlannedTable:
+    """Plan a study from a pilot's table in files."""
+    reading = _read(paths, asked)
+    return PlannedTable(planned(reading, wanted, aims), reading.matches, reading.findings)
 
 
 def audit_tables(paths: Sequence[Path], out: Path, **options: Any) -> tuple[Audit, dict[str, Path]]:
@@ -46,6 +153,14 @@ def audit_tables(paths: Sequence[Path], out: Path, **options: Any) -> tuple[Audi
     Writes the table, the curves if there are any, and the page.
     """
     found = audit_files(paths, **options)
+    sources = [str(path) for path in paths]
+    return found, write_audit(found, out, sources=sources, command=audit_command(sources, options))
+
+
+def write_audit(
+    found: Audit, out: Path, *, sources: Sequence[str], command: str
+) -> dict[str, Path]:
+    """Write the table of an audit, its curves if there are any, and its page."""
     written = {}
     for kind, name, table in (
         ("table", audit_page.TABLE, found.comparison),
@@ -55,30 +170,54 @@ def audit_tables(paths: Sequence[Path], out: Path, **options: Any) -> tuple[Audi
         if not table.empty:
             _write(table, out / name)
             written[kind] = out / name
-    written["page"] = audit_page.write_audit_page(
-        found, out, sources=[path.name for path in paths], command=_audit_command(paths, options)
-    )
-    return found, written
+    names = [Path(source).name for source in sources]
+    written["page"] = audit_page.write_audit_page(found, out, sources=names, command=command)
+    return written
 
 
-def _audit_command(paths: Sequence[Path], options: Mapping[str, Any]) -> str:
+def with_numbers(file: TableFile, asked: Asked, shared: Path) -> TableFile:
+    """The table with numbers for its patients and cases; the key is written beside a folder.
+
+    Printed means name nobody, and stay as they are.
+    """
+    if is_means(file.table, asked.columns):
+        return file
+    file, numbers = without_names(file, asked)
+    numbers.write_key(key_beside(shared))
+    return file
+
+
+def _read(paths: Sequence[Path], asked: Asked, shared: Path | None = None) -> Reading:
+    """Read single results; printed means are for ``audit``."""
+    file = read_files(paths)
+    if is_means(file.table, asked.columns):
+        raise TableError(
+            f"{paths[0]} holds printed means with their SDs: llm4seg-probe audit reads those"
+        )
+    if shared is not None:
+        file = with_numbers(file, asked, shared)
+    reading = read(file, asked)
+    if reading.columns.seed or reading.fold is not None or "fold" in asked.columns:
+        return reading
+    # Without seeds, a column that is called fold holds what the runs differ in.
+    return read(file, replace(asked, off=asked.off - {"fold"}))
+
+
+def audit_command(sources: Sequence[str], options: Mapping[str, Any]) -> str:
     """The command that gives the same audit, with the options that differ from none."""
-    words = ["llm4seg-probe", "audit", *map(str, paths)]
+    words = ["llm4seg-probe", "audit", *sources]
     for role, column in (options.get("columns") or {}).items():
         words += ["--column", f"{role}={column}"]
-    for name in ("baseline", "n", "test_share", "margin"):
+    for column, value in (options.get("where") or {}).items():
+        words += ["--where", f"{column}={value}"]
+    for name in ("baseline", "n", "test_share", "margin", "decimal", "infinite_as", "absent"):
         if options.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(options[name])]
+    if options.get("lower_is_better") is not None:
+        words.append("--lower-is-better" if options["lower_is_better"] else "--higher-is-better")
+    words += ["--no-case"] if "case" in (options.get("without") or ()) else []
+    words += ["--unpaired"] if options.get("unpaired") else []
     return shlex.join(words)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except FileNotFoundError as error:
-        raise TableError(f"no such table: {path}") from error
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise TableError(f"{path} is not a readable CSV table: {error}") from error
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a run computes: threads, memory, determinism. Nothing here changes what is computed."""
+"""Threads, memory and determinism of a run. Nothing here changes what is computed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from llm4seg_probe.config import ComputeConfig, Config
-from llm4seg_probe.errors import ConfigError, TrainingError
+from llm4seg_probe.errors import ConfigError, TrainingError, first_line
+from llm4seg_probe.models.devices import device_named
 
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -41,28 +42,28 @@ def keep_freed_memory() -> bool:
 
 def check_device(compute: ComputeConfig) -> None:
     """Raise ConfigError where this machine cannot compute as configured."""
-    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if compute.accelerator == "gpu" and not gpu:
-        raise ConfigError(
-            "compute.accelerator is 'gpu', but torch finds none here: set it to 'auto' or 'cpu'"
-        )
-    on_gpu = gpu and compute.accelerator != "cpu"
+    on_gpu = device_named(compute.device, "compute.device").type != "cpu"
     if on_gpu and compute.devices > max(torch.cuda.device_count(), 1):
         raise ConfigError(
             f"compute.devices is {compute.devices}, but there are {torch.cuda.device_count()} GPUs "
-            "here: lower it, or set compute.accelerator to 'cpu' for processes on the CPU"
+            "here: lower it, or set compute.device to 'cpu' for processes on the CPU"
         )
     if compute.sync_batchnorm and compute.processes > 1 and not on_gpu:
         raise ConfigError(
             "compute.sync_batchnorm is true, but torch shares batch statistics between GPUs only, "
             "and this is for the CPU: set it to false"
         )
-    if compute.precision == "fp16" and (compute.accelerator == "cpu" or not gpu):
+    if compute.precision == "fp16" and not on_gpu:
+        there = compute.device == "cpu" and _has_gpu()
         raise ConfigError(
-            f"compute.precision is 'fp16', which needs a GPU, but compute.accelerator is "
-            f"'{compute.accelerator}'{'' if gpu else ' and there is none here'}: set precision to "
+            "compute.precision is 'fp16', which needs a GPU, but compute.device is "
+            f"'{compute.device}'{'' if there else ' and there is none here'}: set precision to "
             "'bf16' or 'fp32'"
         )
+
+
+def _has_gpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 @contextmanager
@@ -110,12 +111,12 @@ def failures_named(config: Config) -> Iterator[None]:
                 f"memory ran out. Lower training.batch_size (it is {training.batch_size}; "
                 "training.accumulate makes up for it) or data.image_size (it is "
                 f"{list(data.image_size)}), or set booster.gradient_checkpointing. What was saved "
-                f"before is kept ({_first_line(error)})"
+                f"before is kept ({first_line(error)})"
             ) from error
         if type(error).__module__.startswith(_OF_THE_COMPILER):
             raise TrainingError(
                 "compute.compile is true, but torch.compile does not work here: "
-                f"{_first_line(error)}. Set it to false"
+                f"{first_line(error)}. Set it to false"
             ) from error
         raise
 
@@ -126,12 +127,8 @@ def _is_for_memory(error: BaseException) -> bool:
     return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def arranged(network: nn.Module, config: Config) -> nn.Module:
-    """The network with its convolutions' weights in the configured memory format."""
+def in_memory_format(network: nn.Module, config: Config) -> nn.Module:
+    """Put the weights of a network's convolutions into the configured memory format."""
     # torch's type stubs do not know this overload of Module.to, its documentation does.
     network.to(memory_format=memory_format(config))  # type: ignore[call-overload]
     return network

@@ -10,7 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from llm4seg_probe.errors import TrainingError
+from llm4seg_probe.reading.text import read_json_object
+
 _PACKAGES = ("llm4seg-probe", "torch", "transformers", "lightning", "monai", "numpy", "scipy")
+
+
+ENVIRONMENT = "environment.json"
+_NEEDED = (
+    *("python", "packages", "processor", "cores", "gpu", "commit"),
+    *("wall_seconds", "peak_memory_mb"),
+)
 
 
 def environment() -> dict[str, Any]:
@@ -22,11 +32,25 @@ def environment() -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "processor": processor(),
+        "kernels": kernels(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "commit": _commit(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """What a finished run's folder says of where it was made. Raises TrainingError."""
+    path = run / ENVIRONMENT
+    found = read_json_object(path, TrainingError)
+    missing = [name for name in _NEEDED if name not in found]
+    if missing or not isinstance(found.get("packages"), dict):
+        raise TrainingError(
+            f"{path}: lacks {', '.join(missing) or 'the versions of packages'}; delete the file, "
+            "and the run is made again"
+        )
+    return found
 
 
 def peak_memory_mb() -> float:
@@ -49,6 +73,20 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+_KERNEL_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+
+
+def kernels() -> str:
+    """Instructions that torch computes with on the CPU, and what limits them by the environment.
+
+    Other kernels round otherwise, which is in effect another seed.
+    """
+    import torch
+
+    limits = [f"{name}={os.environ[name]}" for name in _KERNEL_LIMITS if os.environ.get(name)]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *limits])
 
 
 def _version(package: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.data.patches import padded, unpadded
-from llm4seg_probe.data.resampling import LINEAR, resized
+from llm4seg_probe.data.preprocess import LINEAR, resized
 from llm4seg_probe.errors import TrainingError
+from llm4seg_probe.models.devices import device_of
 from llm4seg_probe.training.compute import memory_format
 
 
@@ -23,8 +25,7 @@ def logits_of(network: nn.Module, images: Tensor, config: Config) -> Tensor:
     count with a Gaussian weight that falls from their middle (MONAI's sliding_window_inference).
     An image smaller than the window is padded as in training, and the padding cut off.
     """
-    device = next((parameter.device for parameter in network.parameters()), images.device)
-    images = images.to(device, memory_format=memory_format(config))
+    images = images.to(device_of(network, images.device), memory_format=memory_format(config))
     if config.data.sampling == "whole":
         return network(images)
     return torch.stack([_slid(network, image, config) for image in images])
@@ -33,6 +34,18 @@ def logits_of(network: nn.Module, images: Tensor, config: Config) -> Tensor:
 def images_at_once(config: Config) -> int:
     """Whole images that a batch holds: one where their sizes may differ."""
     return config.training.batch_size if config.data.sampling == "whole" else 1
+
+
+_LARGEST_ANSWER = 2**28
+"""Most numbers of an answer on its image's grid that a GPU is given to resize and decide."""
+
+
+def where_it_fits(logits: Tensor, grid: Sequence[int]) -> Tensor:
+    """Logits (K, *size) as they lie, or on the CPU where they are large on an image's own grid.
+
+    A prediction of many classes on the grid of a whole body fills a GPU several times over.
+    """
+    return logits if len(logits) * math.prod(grid) <= _LARGEST_ANSWER else logits.cpu()
 
 
 def on_grid(logits: Tensor, grid: Sequence[int]) -> Tensor:

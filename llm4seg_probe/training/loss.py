@@ -15,7 +15,7 @@ from llm4seg_probe.config import TrainingConfig
 from llm4seg_probe.errors import DataError
 
 _SMOOTH = 1e-5
-Part = Callable[[Tensor, Tensor], Tensor]
+LossTerm = Callable[[Tensor, Tensor], Tensor]
 
 
 class SegmentationLoss(nn.Module):
@@ -32,7 +32,7 @@ class SegmentationLoss(nn.Module):
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.exclusive = config.output == "softmax"
-        parts: list[tuple[float, Part]] = [
+        parts: list[tuple[float, LossTerm]] = [
             (config.cross_entropy_weight, cross_entropy(config)),
             (config.dice_weight, dice(config)),
             (config.focal_weight, focal(config)),
@@ -54,18 +54,25 @@ class SegmentationLoss(nn.Module):
 def with_background(masks: Tensor) -> Tensor:
     """Masks (B, K, *grid) with the background before them: (B, K + 1, *grid), which sum to 1.
 
-    Raises DataError where classes overlap.
+    Raises DataError where classes overlap, which is looked at on the CPU alone: elsewhere the look
+    would wait for the device at every step, and :func:`refuse_overlap` comes before the transfer.
     """
-    together = masks.sum(1, keepdim=True)
+    if masks.device.type == "cpu":
+        refuse_overlap(masks)
+    return torch.cat([1 - masks.sum(1, keepdim=True), masks], 1)
+
+
+def refuse_overlap(masks: Tensor) -> None:
+    """Raise DataError where classes of masks (B, K, *grid) overlap."""
+    together = masks.sum(1)
     if together.numel() and together.max() > 1:
         raise DataError(
             "masks of different classes overlap, but training.output is 'softmax', with which a "
             "pixel has one class: set it to 'sigmoid', or mend the masks"
         )
-    return torch.cat([1 - together, masks], 1)
 
 
-def cross_entropy(config: TrainingConfig) -> Part:
+def cross_entropy(config: TrainingConfig) -> LossTerm:
     """Mean cross-entropy, binary for ``sigmoid``."""
     if config.output == "sigmoid":
         return nn.BCEWithLogitsLoss()
@@ -73,18 +80,18 @@ def cross_entropy(config: TrainingConfig) -> Part:
     return lambda logits, target: entropy(logits, target.argmax(1))
 
 
-def dice(config: TrainingConfig) -> Part:
+def dice(config: TrainingConfig) -> LossTerm:
     """Soft Dice of each image and class."""
     return DiceLoss(**_overlap(config))
 
 
-def focal(config: TrainingConfig) -> Part:
+def focal(config: TrainingConfig) -> LossTerm:
     """Focal loss (Lin et al., 2017), without weights for the classes."""
     softmax = config.output == "softmax"
     return FocalLoss(gamma=config.focal_gamma, use_softmax=softmax)
 
 
-def tversky(config: TrainingConfig) -> Part:
+def tversky(config: TrainingConfig) -> LossTerm:
     """Tversky loss of each image and class; ``alpha`` weighs false positives, ``beta`` misses."""
     weights = {"alpha": config.tversky_alpha, "beta": config.tversky_beta}
     return TverskyLoss(**_overlap(config), **weights)
@@ -97,7 +104,7 @@ def _overlap(config: TrainingConfig) -> dict[str, bool | float]:
     return {"sigmoid": True, **smooth}
 
 
-def over_scales(loss: Part, scales: Sequence[Tensor], masks: Tensor) -> list[Tensor]:
+def over_scales(loss: LossTerm, scales: Sequence[Tensor], masks: Tensor) -> list[Tensor]:
     """The loss of each output of a deeply supervised network, the full logits first.
 
     scales: (B, channels, *grid) each; masks (B, K, *full) are brought to each grid by the nearest
@@ -131,10 +138,11 @@ def overlap(predicted: Tensor, masks: Tensor) -> Tensor:
     """IoU of each image's boolean prediction, averaged over classes: (B, K, *grid) -> (B,).
 
     Both empty counts as 1. For following a training; the scores of a run are computed on the
-    original grid by :mod:`llm4seg_probe.training.evaluate`.
+    original grid by :mod:`llm4seg_probe.training.scoring`.
     """
     wanted = masks > 0.5
     axes = tuple(range(2, masks.ndim))
-    together = (predicted & wanted).sum(axes).double()
-    either = (predicted | wanted).sum(axes).double()
+    exact = torch.float32 if masks.device.type == "mps" else torch.float64  # it has no other
+    together = (predicted & wanted).sum(axes).to(exact)
+    either = (predicted | wanted).sum(axes).to(exact)
     return torch.where(either > 0, together / either.clamp(min=1), 1.0).mean(1)

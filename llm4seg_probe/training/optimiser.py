@@ -17,10 +17,17 @@ def optimiser(config: OptimiserConfig, parts: Mapping[str, Sequence[Parameter]])
     """The optimiser over the trainable parameters of each part that has any.
 
     ``parts`` are the groups of :func:`llm4seg_probe.models.network.parameter_groups`. Weight decay
-    is a term of the gradient in ``sgd`` and ``adam``, and a shrinkage of its own in ``adamw``.
+    is a term of the gradient in ``sgd`` and ``adam``, and a shrinkage of its own in ``adamw``. The
+    gates have none: it would draw a mixture's weights towards uniform ones, and close a gate.
     """
-    rates = {"cnn": config.lr, "adapters": config.adapters_lr, "layer": config.layer_lr}
+    rates = {
+        "cnn": config.lr,
+        "adapters": config.adapters_lr,
+        "layer": config.layer_lr,
+        "gates": config.gates_lr,
+    }
     decays = {
+        "gates": 0.0,
         "cnn": config.weight_decay,
         "adapters": config.adapters_weight_decay,
         "layer": config.layer_weight_decay,
@@ -37,7 +44,10 @@ def optimiser(config: OptimiserConfig, parts: Mapping[str, Sequence[Parameter]])
     ]
     if config.name == "sgd":
         return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
-    return (Adam if config.name == "adam" else AdamW)(groups, lr=config.lr)
+    # One kernel instead of a loop over the parameters, which takes a twentieth of a small step.
+    # Lightning refuses to clip gradients for it under mixed precision.
+    fused = config.gradient_clip is None
+    return (Adam if config.name == "adam" else AdamW)(groups, lr=config.lr, fused=fused)
 
 
 def schedule(config: OptimiserConfig, optimiser: Optimizer, steps: int) -> LRScheduler:

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from llm4seg_probe.config import Config, validated
+from llm4seg_probe.config import Config
 from llm4seg_probe.data.batches import Batch, ImageDataset, batches
 from llm4seg_probe.data.collection import Collection
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
+from llm4seg_probe.data.preprocess import Preprocess
 from llm4seg_probe.data.splits import Split
-from llm4seg_probe.data.transforms import Preprocess
-from llm4seg_probe.errors import CheckpointError, DataError, unknown
+from llm4seg_probe.errors import CheckpointError, ConfigError, DataError, unknown
 from llm4seg_probe.llm.decoder import Decoder
-from llm4seg_probe.llm.identity import LayerIdentity, sha256_of_tensors
+from llm4seg_probe.llm.identity import sha256_of_tensors
+from llm4seg_probe.llm.sources import nothing_fetched
+from llm4seg_probe.models.devices import device_named, device_of
 from llm4seg_probe.models.network import (
     build_network,
     decoder_from_embedded,
     embedded_layer,
     frozen_decoder,
     load_portable_state,
+    numbers_of,
     portable_state,
 )
+from llm4seg_probe.models.outside import is_outside, refuse_unasked
+from llm4seg_probe.reading.bounds import as_error
 from llm4seg_probe.training import checkpoint
-from llm4seg_probe.training.compute import arranged
+from llm4seg_probe.training.checkpoint import RunContent, run_content_of
+from llm4seg_probe.training.compute import in_memory_format
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,20 @@ class Run:
         return self.config.seed
 
     @property
+    def device(self) -> torch.device:
+        """Where its network lies."""
+        return device_of(self.network, torch.device("cpu"))
+
+    def on(self, device: str | None) -> Run:
+        """The run with its network moved to a device, ``auto``, ``cpu``, ``cuda:1`` or ``mps``.
+
+        With None it stays where it is. Raises ConfigError for a device that there is not.
+        """
+        if device is None:
+            return self
+        return replace(self, network=self.network.to(device_named(device)))
+
+    @property
     def transform(self) -> Preprocess:
         """What is done to an image before the network, or a window on it, sees it."""
         return Preprocess(self.config.data)
@@ -70,6 +91,11 @@ class Run:
         if data is None:
             self._require_split()
         name = self.config.data.name if data is None else str(data)
+        if self.config.data.nnunet is not None:
+            from llm4seg_probe.data.nnunet_cases import open_cases
+
+            own = (*self.split.train, *self.split.val) if data is None else None
+            return open_cases(Path(name), self.config.data, own)
         return open_collection(name, classes=self.config.data.classes)
 
     def images(self, split: str = "test", data: Path | None = None) -> tuple[str, ...]:
@@ -117,7 +143,7 @@ def run_content(
     val_iou: float | None,
     embed_layer: bool,
 ) -> dict[str, Any]:
-    """What ``run.pt`` holds: enough to open it from any folder.
+    """Collect the contents of ``run.pt``: enough to open it from any folder.
 
     A frozen layer is in it by its identity alone; with ``embed_layer`` the tensors of the
     decoder are in it too, and its source is not needed any more.
@@ -141,46 +167,122 @@ def run_content(
     }
 
 
-def load(path: str | Path) -> Run:
-    """Open a run from its ``run.pt``; a frozen layer is verified, from its source or embedded.
+def load(
+    path: str | Path,
+    *,
+    network: str | Callable[..., object] | None = None,
+    device: str = "cpu",
+) -> Run:
+    """Open a finished run from its ``run.pt``, with the network it trained.
 
-    Raises CheckpointError if the file is no run, or its layer is not the one it was trained with.
+    Nothing is fetched, and no code runs but this project's. A frozen layer is taken from its
+    source, or from the file where it is embedded, and verified by its SHA-256.
+
+    Parameters
+    ----------
+    path : str or Path
+        The ``run.pt`` of a run folder.
+    network : str or callable, optional
+        Of a run whose network is from outside: that callable, or its name
+        ``package.module:callable``. It must be the one that the run was trained with.
+    device : str
+        Where the network goes: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``
+        or ``mps``.
+
+    Returns
+    -------
+    Run
+        ``run.network`` in evaluation mode, with configuration, split and images.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is no run, or its layer is not the one that the run was trained with.
+    SourceError
+        Where the layer is not on this machine.
+    ConfigError
+        For a device that this machine does not have.
+
+    Examples
+    --------
+    >>> load("run.pt")
+    Traceback (most recent call last):
+        ...
+    llm4seg_probe.errors.CheckpointError: run.pt does not exist
     """
     path = Path(path)
-    content = checkpoint.read_run(path)
-    config = validated(content["config"], Config, str(path))
-    network = arranged(build_network(config, _embedded_decoder(content, config, path)), config)
-    decoder = frozen_decoder(network)
-    if decoder is not None and decoder.identity.sha256 != content["layer"]["sha256"]:
-        raise CheckpointError(
-            f"{path} was trained with another version of {config.booster.source}, layer "
-            f"{config.booster.layer}: its SHA-256 was {content['layer']['sha256'][:12]}…, here it "
-            f"is {decoder.identity.sha256[:12]}…"
-        )
-    load_portable_state(network, content["state"])
+    place = device_named(device)
+    content = run_content_of(checkpoint.read_run(path), str(path))
+    config = content.configuration(str(path))
+    split = content.split_of_run(str(path))
+    refuse_unasked(config.backbone.name, str(path), CheckpointError, network)
+    _refuse_larger(content, config, path)
+    with nothing_fetched(), as_error(path, CheckpointError, "is no run that can be opened"):
+        decoder = _embedded_decoder(content, config, path)
+        built = in_memory_format(build_network(config, decoder), config)
+    _refuse_another_layer(built, content, config, path)
+    try:
+        load_portable_state(built, content.state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return Run(
-        name=content["name"],
-        dataset=content["dataset"],
+        name=content.name,
+        dataset=content.dataset,
         config=config,
-        split=Split.from_dict(content["split"]),
-        epoch=content["epoch"],
-        network=network.eval(),
+        split=split,
+        epoch=content.epoch,
+        network=built.to(place).eval(),
         path=path,
     )
 
 
-def _embedded_decoder(content: dict[str, Any], config: Config, path: Path) -> Decoder | None:
+def _refuse_larger(content: RunContent, config: Config, path: Path) -> None:
+    """Raise CheckpointError where the configuration makes a network larger than the weights."""
+    if is_outside(config.backbone.name):
+        return
+    try:
+        with as_error(path, CheckpointError, "is no run that can be opened"):
+            wanted = numbers_of(config)
+    except ConfigError as error:  # a network that no configuration may ask for
+        raise CheckpointError(f"{path}: {error}") from error
+    held = sum(tensor.numel() for tensor in content.state.values())
+    if wanted > held:
+        raise CheckpointError(
+            f"{path}: the weights do not fit the network: its configuration makes {wanted:,} "
+            f"numbers, the file has {held:,} in its state, which lacks the rest"
+        )
+
+
+def _refuse_another_layer(
+    network: nn.Module, content: RunContent, config: Config, path: Path
+) -> None:
+    decoder = frozen_decoder(network)
+    if decoder is None:
+        return
+    if content.layer is None:
+        raise CheckpointError(f"{path} does not say which layer it was trained with")
+    if decoder.identity.sha256 != content.layer.sha256:
+        raise CheckpointError(
+            f"{path} was trained with another version of {config.booster.source}, layer "
+            f"{config.booster.layer}: its SHA-256 was {content.layer.sha256[:12]}…, here it "
+            f"is {decoder.identity.sha256[:12]}…"
+        )
+
+
+def _embedded_decoder(content: RunContent, config: Config, path: Path) -> Decoder | None:
     """The decoder whose tensors lie in the file itself, verified; None where they do not."""
-    embedded = content.get("embedded")
+    embedded = content.embedded
     if embedded is None:
         return None
-    found = sha256_of_tensors(embedded["tensors"])
-    if found != embedded["sha256"]:
+    sha256 = sha256_of_tensors(embedded.tensors)
+    if sha256 != embedded.sha256:
         raise CheckpointError(
             f"{path}: the decoder layer inside it was changed since it was stored: its SHA-256 was "
-            f"{embedded['sha256'][:12]}…, now it is {found[:12]}…"
+            f"{embedded.sha256[:12]}…, now it is {sha256[:12]}…"
         )
-    decoder = decoder_from_embedded(config, embedded)
-    if content["layer"] is not None:
-        decoder.identity = LayerIdentity.from_dict(content["layer"])
+    decoder = decoder_from_embedded(
+        config, {"values": embedded.values, "tensors": embedded.tensors}
+    )
+    if content.identity is not None:
+        decoder.identity = content.identity
     return decoder

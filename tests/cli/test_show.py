@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from typer.testing import CliRunner, Result
 from llm4seg_probe.cli.app import app
 from llm4seg_probe.config import Config, load_config, to_yaml
 from llm4seg_probe.models.network import build_network
-from llm4seg_probe.study.preview import preview
+from llm4seg_probe.study.forecast import preview
 
 
 def show(*arguments: object) -> Result:
@@ -114,3 +115,6 @@ def test_train_ends_with_the_signs_of_failure_that_its_run_shows(
     found = json.loads(result.stdout)
     assert Path(found["checkpoint"]).is_file()
     assert found["signatures"] == []  # two epochs are too few to see a gap grow
+    assert re.search(r"epoch 1 of 2, loss \d.*, validation IoU \d.*best .* left", result.stderr)
+    assert re.search(r"epoch 2 of 2, loss \d.*in epoch [12]\)$", result.stderr, re.M)
+    assert found["learned"][-1].startswith("Best of 2 epochs: ")

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from llm4seg_probe.config import DataConfig
-from llm4seg_probe.data.checking import Checked, check_collection
+from llm4seg_probe.data.checks import Checked, check_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.findings import Finding, findings_table, merged
-from llm4seg_probe.data.inspection import affine_of, orientation_of
-from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.phantoms import phantom
+from llm4seg_probe.data.places import affine_of, orientation_of
 from llm4seg_probe.data.splits import Split, split_of, unchecked_split
 from llm4seg_probe.tables import CHECK, conform
 
@@ -89,8 +89,10 @@ def test_odd_images_and_masks_are_warned_about_together(photos):
         write(photos, name, None, grey)
     write(photos, "p02", None, grey + 255)
     write(photos, "p03", grey + 80, None)
-    ramp = np.linspace(0, 255, 48 * 64).reshape(SHAPE).astype(np.uint8)
-    write(photos, "p04", None, ramp)
+    rows, columns = np.mgrid[:48, :64]
+    distance = np.hypot(rows - 24, columns - 32)
+    soft = (255 / (1 + np.exp(distance - 12))).astype(np.uint8)
+    write(photos, "p04", None, soft)
     result = checked(photos)
     assert result.errors == 0
     assert {f.kind: f.images for f in result.findings} == {

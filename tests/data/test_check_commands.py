@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from llm4seg_probe.cli.app import app
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.phantoms import PHANTOMS, phantom, write_phantoms
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.tables import CHECK, read_table

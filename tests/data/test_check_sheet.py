@@ -10,8 +10,8 @@ from llm4seg_probe.data.contact_sheet import (
     LARGEST,
     OUTLINES,
     chosen,
-    draw_sheet,
     outlined,
+    sheet_of,
 )
 from llm4seg_probe.data.phantoms import write_phantoms
 
@@ -62,7 +62,7 @@ def test_at_most_sixty_images_are_shown_those_with_findings_first():
 def test_a_sheet_has_a_cell_and_a_caption_for_each_image(tmp_path, count, columns, rows):
     collection = write_phantoms(tmp_path / "set", "size", count, size=(32, 40))
     names = [sample.image for sample in collection.samples]
-    draw_sheet(tmp_path / "sheet.png", collection, names, {names[0]: "x" * 90})
+    sheet_of(collection, names, {names[0]: "x" * 90}).save(tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as opened:
         sheet = np.asarray(opened)
     width, height = CELL + GAP, CELL + CAPTION + GAP

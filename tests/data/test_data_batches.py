@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data import batches as module
 from llm4seg_probe.data.batches import EpochSampler, ImageDataset, batches
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.errors import DataError
 
 CONFIG = DataConfig(image_size=(16, 16))

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from llm4seg_probe.data.collection import Collection, Sample
-from llm4seg_probe.data.layout import write_layout
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
+from llm4seg_probe.data.layouts.documented import write_layout
 from llm4seg_probe.errors import DataError
 
 
@@ -52,8 +52,10 @@ def test_groups_come_from_a_table(pictures):
 
 
 def test_a_table_of_groups_without_groups_is_refused(pictures):
-    (pictures / "groups.csv").write_text("image,patient\nscan 1,p1\n")
-    with pytest.raises(DataError, match=r"groups\.csv: lacks the columns group; it has image, pat"):
+    (pictures / "groups.csv").write_text("image,ward\nscan 1,p1\n")
+    with pytest.raises(
+        DataError, match=r"groups\.csv: lacks the columns group; it has image, ward"
+    ):
         open_collection(str(pictures))
 
 

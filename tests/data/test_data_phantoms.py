@@ -6,15 +6,14 @@ from torch import nn
 
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data import phantom_kinds, phantoms
-from llm4seg_probe.data.catalogue import catalogue
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import catalogue, open_collection
 from llm4seg_probe.data.phantoms import PHANTOMS, phantom, write_phantoms
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.errors import DataError
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / (a | b).sum())
+    return float((a & b).sum() / (a | b).sum()) if (a | b).any() else 1.0
 
 
 @pytest.mark.parametrize("size", [(96, 96), (48, 48, 48)], ids=["2d", "3d"])
@@ -25,16 +24,47 @@ def test_the_oracle_reaches_what_is_stated(kind, size):
     for index in range(30 if len(size) == 2 else 6):
         image, mask = phantom(kind, index, size=size)
         assert image.shape == mask.shape == size
-        assert 0 < mask.mean() < 0.4
+        assert mask.mean() < 0.4
+        assert mask.any() or kind == "presence"
         scores.append(iou(chosen.oracle(image, chosen.dial), mask))
     assert np.mean(scores) >= chosen.oracle_iou[len(size) - 2]
 
 
+def test_half_of_the_images_of_presence_hold_a_ball():
+    there = [phantom("presence", index)[1].any() for index in range(60)]
+    assert 20 <= sum(there) <= 40
+
+
 def test_every_kind_has_an_embedded_set_in_2d_and_3d():
-    assert list(PHANTOMS) == ["texture", "context", "shape", "noise", "size"]
-    assert set(phantoms.NAMES) == {
-        f"phantoms-{kind}{end}" for kind in PHANTOMS for end in ("", "-3d")
-    }
+    assert list(PHANTOMS) == ["texture", "context", "shape", "presence", "noise", "size"]
+    usual = {f"phantoms-{kind}{end}" for kind in PHANTOMS for end in ("", "-3d")}
+    dialled = {f"phantoms-noise-at-{dial}" for dial in ("0", "0.5", "3", "8")}
+    assert set(phantoms.NAMES) == usual | dialled
+
+
+def test_the_dial_of_noise_goes_from_none_of_the_signal_to_next_to_no_noise():
+    found = {dial: phantom("noise", 4, dial=dial) for dial in (0.0, 0.5, 3.0, 8.0)}
+    none, mask = found[0.0]
+    for dial, (image, other) in found.items():
+        np.testing.assert_array_equal(other, mask)  # the same place
+        np.testing.assert_allclose(image - none, dial * mask, atol=1e-12)  # the same noise
+    assert abs(none[mask].mean()) < 4 / np.sqrt(mask.sum())
+    assert iou(PHANTOMS["noise"].oracle(found[8.0][0], 8.0), mask) > 0.97
+
+
+def test_an_embedded_set_at_another_dial_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLM4SEG_PROBE_CACHE", str(tmp_path))
+    monkeypatch.setattr(phantoms, "COUNT", 3)
+    collection = open_collection("phantoms-noise-at-0")
+    assert collection.name == "phantoms-noise-at-0"
+    assert "dial 0.0" in collection.note
+    np.testing.assert_allclose(
+        collection.read(collection.samples[1]).image[0],
+        100 + 12 * phantom("noise", 1, dial=0.0)[0],
+        atol=0.51,
+    )
+    (listed,) = [entry for entry in catalogue() if entry.here]
+    assert listed.summary == "one region in white noise, contrast to noise 0"
 
 
 @pytest.mark.parametrize("kind", PHANTOMS)
@@ -130,7 +160,8 @@ def test_wrong_phantoms_are_refused(tmp_path):
     for call, message in [
         (lambda: phantom("contxt", 0), "unknown phantom 'contxt'. Did you mean 'context'"),
         (lambda: phantom("shape", 0, dial=2.0), "phantom 'shape' has no dial .* noise, size"),
-        (lambda: phantom("noise", 0, dial=0.0), r"the dial of phantom 'noise' .* is 0\.0: above 0"),
+        (lambda: phantom("noise", 0, dial=-1.0), r"the dial of phantom 'noise' .* is -1\.0: at l"),
+        (lambda: phantom("size", 0, dial=0.0), r"the dial of phantom 'size' .* is 0\.0: above 0"),
         (lambda: phantom("size", 0, size=(16, 96)), r"at least 32 pixels, not \[16, 96\]"),
         (lambda: phantom("size", 0, size=(32, 32), dial=15.0), r"no room for 4 objects of radius"),
         (lambda: phantom("size", 0, size=(32, 32), dial=40.0), r"no room for 4 objects of radius"),

@@ -15,8 +15,7 @@ import pytest
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data import spine
 from llm4seg_probe.data.batches import ImageDataset
-from llm4seg_probe.data.catalogue import catalogue, catalogue_table
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import catalogue, catalogue_table, open_collection
 from llm4seg_probe.data.splits import SIDES, split_of
 from llm4seg_probe.errors import DownloadError
 
@@ -216,5 +215,5 @@ def test_the_catalogue_says_where_the_masks_come_from_and_on_which_terms(tmp_pat
         assert package in entry.source
         assert package in entry.licence
     table = catalogue_table()
-    assert list(table["name"])[:3] == ["spine", "spine-volumes", "phantoms-texture"]
+    assert list(table["name"])[:3] == ["spine", "spine-volumes", "spine-levels"]
     assert not table["here"].any()

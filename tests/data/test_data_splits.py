@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from llm4seg_probe.config import DataConfig
-from llm4seg_probe.data import splitting
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data import partition
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.splits import SIDES, Split, split_of
 from llm4seg_probe.errors import DataError
 
@@ -32,7 +32,7 @@ def test_blocks_are_contiguous_and_apart_and_every_case_is_on_all_sides(
     slices_of, slices, mm, seed
 ):
     split = split_of(slices_of(slices, mm), config("blocks", seed))
-    gap = splitting.GAP_SLICES if mm is None else max(1, math.ceil(splitting.GAP_MM / mm))
+    gap = partition.GAP_SLICES if mm is None else max(1, math.ceil(partition.GAP_MM / mm))
     assert split.within_case
     for case, n in slices.items():
         blocks = [numbers(split.side(side), case) for side in SIDES]
@@ -106,13 +106,13 @@ def test_the_reference_split_reports_on_what_it_chose_on(sized):
     assert "same people" in " ".join(split.caveats)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in splitting.KINDS if kind != "own"])
+@pytest.mark.parametrize("kind", [kind for kind in partition.KINDS if kind != "own"])
 def test_equal_seeds_give_equal_splits_and_others_another(kind, sized, slices_of):
     data = slices_of({"a": 40, "b": 30, "c": 30, "d": 20}) if kind in ("blocks", "cases") else sized
     first = split_of(data, config(kind, 3))
     assert split_of(data, config(kind, 3)) == first
     assert len({split_of(data, config(kind, seed)).fingerprint for seed in range(6)}) > 2
-    parts = [splitting.KINDS[kind].draw(data, seed) for seed in range(6)]
+    parts = [partition.KINDS[kind].draw(data, seed) for seed in range(6)]
     assert len({str(part) for part in parts}) > 1
 
 

@@ -7,10 +7,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from llm4seg_probe.config import DataConfig
-from llm4seg_probe.data.augmentation import Augmentation
+from llm4seg_probe.data.augmentation import Augmentation, transform_classes
 from llm4seg_probe.data.collection import RawImage
-from llm4seg_probe.data.monai_transforms import transform_classes
-from llm4seg_probe.data.transforms import IMAGENET_MEAN, IMAGENET_SD, Preprocess
+from llm4seg_probe.data.preprocess import IMAGENET_MEAN, IMAGENET_SD, Preprocess
 from llm4seg_probe.errors import ConfigError, DataError
 
 SIZE = (16, 16)

@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm4seg_probe.config import DataConfig
-from llm4seg_probe.data.folds import draw_folds, fold_sides
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.near_duplicates import kept_together
-from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.phantoms import write_phantoms
-from llm4seg_probe.data.splits import SIDES, Split, problems, split_of
+from llm4seg_probe.data.splits import SIDES, Split, draw_folds, fold_sides, problems, split_of
 from llm4seg_probe.errors import DataError
 
 GROUPS = st.dictionaries(st.text("abcxyz", min_size=1, max_size=4), st.integers(1, 4), min_size=5)

@@ -8,7 +8,10 @@ import SimpleITK
 from dicom_files import write_series, write_slice
 from PIL import Image
 
-from llm4seg_probe.data import dicom, formats
+from llm4seg_probe.data import (
+    dicom,
+    formats,
+)
 from llm4seg_probe.errors import DataError
 
 RAS = np.arange(120, dtype=np.int16).reshape(6, 5, 4)
@@ -69,7 +72,9 @@ def test_a_broken_metaimage_is_named_in_one_line(tmp_path, capfd):
     SimpleITK.WriteImage(as_itk(RAS), str(tmp_path / "b.mhd"))
     (tmp_path / "b.raw").unlink()
     for name in ("a.mha", "b.mhd"):
-        with pytest.raises(DataError, match=rf"{name}: not readable \(") as raised:
+        with pytest.raises(
+            DataError, match=rf"{name}: (not readable \(|its ElementDataFile is 'b.raw')"
+        ) as raised:
             formats.read_image(tmp_path / name)
         assert "\n" not in str(raised.value)
     assert "WARNING" not in capfd.readouterr().err
@@ -180,7 +185,15 @@ def test_one_dicom_file_is_a_picture_as_stored(tmp_path):
         tmp_path / "b.dcm", stored, (0.0, 0.0, 0.0), PhotometricInterpretation="MONOCHROME1"
     )
     turned, _ = formats.read_image(tmp_path / "b.dcm")
-    np.testing.assert_array_equal(turned, (4095 - stored)[None] * 2.0 - 1024)
+    # MONOCHROME1 is about display: numbers with a unit stay; without one white is turned up.
+    np.testing.assert_array_equal(turned, stored[None] * 2.0 - 1024)
+    plain = {"RescaleSlope": 1, "RescaleIntercept": 0}
+    write_slice(
+        tmp_path / "d.dcm", stored, (0, 0, 0), PhotometricInterpretation="MONOCHROME1", **plain
+    )
+    np.testing.assert_array_equal(
+        formats.read_image(tmp_path / "d.dcm", modality="ct")[0], 4095 - stored[None]
+    )
     colours = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     write_slice(
         tmp_path / "c.dcm",

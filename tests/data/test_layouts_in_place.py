@@ -14,7 +14,7 @@ from PIL import Image
 
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.batches import ImageDataset
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.errors import DataError
 
@@ -308,7 +308,7 @@ def test_a_table_of_slices_trains_a_2d_network(tmp_path, volume):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,label\na,b\n", r"lacks the columns mask; it has image, label"),
+        ("image,what\na,b\n", r"lacks the columns mask; it has image, what"),
         ("image,mask\n", r"has no rows"),
         ("image,mask\npictures/images/scan 1.png,\n", r"image 'scan 1': has no mask"),
         (

@@ -6,6 +6,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from llm4seg_probe.data import near_duplicates as module
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.near_duplicates import (
     BITS,
     DISTANCE,
@@ -14,7 +15,6 @@ from llm4seg_probe.data.near_duplicates import (
     near_duplicates,
     perceptual_hash,
 )
-from llm4seg_probe.data.opening import open_collection
 from llm4seg_probe.data.phantoms import phantom, write_phantoms
 from llm4seg_probe.errors import DataError
 

@@ -15,9 +15,9 @@ from llm4seg_probe.data import batches as module
 from llm4seg_probe.data import patches
 from llm4seg_probe.data.batches import EpochSampler, ImageDataset, WholeImages, batches
 from llm4seg_probe.data.collection import Collection
-from llm4seg_probe.data.mapping import on_disk
-from llm4seg_probe.data.opening import open_collection
-from llm4seg_probe.data.resampling import LINEAR, resized, size_at
+from llm4seg_probe.data.datasets import open_collection
+from llm4seg_probe.data.patches import on_disk
+from llm4seg_probe.data.preprocess import LINEAR, resized, size_at
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.randomness import generator
 

@@ -12,9 +12,9 @@ from dicom_files import write_series
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 
-from llm4seg_probe.data import formats, writing
-from llm4seg_probe.data.new_images import images_in, read_new
+from llm4seg_probe.data import formats, mask_files
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.training.predict import images_in, read_new
 
 DRAW = np.random.default_rng(0)
 LABELS = DRAW.integers(0, 4, (5, 6, 7)).astype(np.uint8)
@@ -48,7 +48,7 @@ def test_a_mask_of_a_nifti_volume_has_the_axes_and_place_of_its_file(tmp_path, c
     assert "".join(nibabel.aff2axcodes(affine)) == codes
     seen = formats.read_labels(tmp_path / "image.nii.gz")
     target = tmp_path / "out" / "mask.nii.gz"
-    writing.write_mask(seen, tmp_path / "image.nii.gz", target)
+    mask_files.write_mask(seen, tmp_path / "image.nii.gz", target)
     written = nibabel.load(target)
     assert np.array_equal(np.asanyarray(written.dataobj), LABELS)
     assert np.array_equal(written.affine, nibabel.load(tmp_path / "image.nii.gz").affine)
@@ -67,7 +67,7 @@ def test_the_turn_back_undoes_what_the_display_did_for_every_order_of_axes():
             volume = nibabel.Nifti1Image(LABELS, oblique(codes, 5.0))
             assert io_orientation(volume.affine).shape == (3, 2)
             shown = formats.displayed(volume)[0][0]
-            assert np.array_equal(writing.undisplayed(shown, volume), LABELS), codes
+            assert np.array_equal(mask_files.undisplayed(shown, volume), LABELS), codes
 
 
 def test_one_slice_and_a_picture_of_nifti_keep_their_shape(tmp_path):
@@ -76,7 +76,7 @@ def test_one_slice_and_a_picture_of_nifti_keep_their_shape(tmp_path):
         image = tmp_path / f"{name}.nii"
         nibabel.save(nibabel.Nifti1Image(pixels, np.diag([-1.0, -1.0, 1.0, 1.0])), image)
         first = formats.read_pixels(image)[0]
-        writing.write_mask(first, image, tmp_path / f"{name}-mask.nii")
+        mask_files.write_mask(first, image, tmp_path / f"{name}-mask.nii")
         written = np.asanyarray(nibabel.load(tmp_path / f"{name}-mask.nii").dataobj)
         assert np.array_equal(written, pixels[..., 0] if pixels.ndim == 4 else pixels)
 
@@ -88,7 +88,7 @@ def test_a_scaled_image_gives_a_mask_without_its_scale_and_window(tmp_path):
     nibabel.save(source, tmp_path / "image.nii.gz")
     assert nibabel.load(tmp_path / "image.nii.gz").dataobj.slope != 1
     shown = formats.displayed(nibabel.Nifti1Image(LABELS, np.eye(4)))[0][0]
-    writing.write_mask(shown, tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz")
+    mask_files.write_mask(shown, tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz")
     written = nibabel.load(tmp_path / "mask.nii.gz")
     assert np.array_equal(np.asanyarray(written.dataobj), LABELS)
     assert written.dataobj.slope == 1
@@ -105,7 +105,7 @@ def test_nrrd_comes_back_as_nrrd_with_its_directions(tmp_path):
     image = tmp_path / "image.nrrd"
     nrrd.write(str(image), LABELS.astype(np.int16), header)
     seen = formats.read_labels(image)
-    writing.write_mask(seen, image, tmp_path / "mask.nrrd")
+    mask_files.write_mask(seen, image, tmp_path / "mask.nrrd")
     pixels, written = nrrd.read(str(tmp_path / "mask.nrrd"))
     assert np.array_equal(pixels, LABELS)
     assert pixels.dtype == np.uint8
@@ -128,9 +128,9 @@ def test_metaimage_comes_back_as_metaimage(tmp_path, suffix, shape):
     image = tmp_path / f"image{suffix}"
     SimpleITK.WriteImage(source, str(image))
     seen = formats.read_labels(image)
-    target = tmp_path / f"mask{writing.suffix_for(image)}"
+    target = tmp_path / f"mask{mask_files.suffix_for(image)}"
     assert target.suffix == ".mha"
-    writing.write_mask(seen, image, target)
+    mask_files.write_mask(seen, image, target)
     written = SimpleITK.ReadImage(str(target))
     assert np.array_equal(SimpleITK.GetArrayFromImage(written), pixels)
     assert written.GetSpacing() == source.GetSpacing()
@@ -141,15 +141,15 @@ def test_metaimage_comes_back_as_metaimage(tmp_path, suffix, shape):
 def test_pictures_and_arrays_have_their_own_format(tmp_path):
     labels = DRAW.integers(0, 300, (9, 11))
     Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "photo.jpg")
-    assert writing.suffix_for(tmp_path / "photo.jpg") == ".png"
-    writing.write_mask(labels % 200, tmp_path / "photo.jpg", tmp_path / "mask.png")
+    assert mask_files.suffix_for(tmp_path / "photo.jpg") == ".png"
+    mask_files.write_mask(labels % 200, tmp_path / "photo.jpg", tmp_path / "mask.png")
     with Image.open(tmp_path / "mask.png") as picture:
         assert picture.mode == "L"
         assert np.array_equal(np.asarray(picture), labels % 200)
-    writing.write_mask(labels, tmp_path / "photo.jpg", tmp_path / "many.png")
+    mask_files.write_mask(labels, tmp_path / "photo.jpg", tmp_path / "many.png")
     assert np.array_equal(formats.read_labels(tmp_path / "many.png"), labels)
     np.save(tmp_path / "array.npy", np.zeros((1, 9, 11)))
-    writing.write_mask(labels, tmp_path / "array.npy", tmp_path / "mask.npy")
+    mask_files.write_mask(labels, tmp_path / "array.npy", tmp_path / "mask.npy")
     assert np.array_equal(np.load(tmp_path / "mask.npy"), labels[None])
 
 
@@ -157,19 +157,19 @@ def test_probabilities_lie_where_the_image_lies(tmp_path):
     affine = oblique("LPS", 10.0)
     image = tmp_path / "image.nii.gz"
     nibabel.save(nibabel.Nifti1Image(LABELS, affine), image)
-    assert writing.has_place(image)
+    assert mask_files.has_place(image)
     own = DRAW.random((2, *LABELS.shape)).astype(np.float32)
     shown = np.stack([formats.displayed(nibabel.Nifti1Image(p, affine))[0][0] for p in own])
     for count in (1, 2):
         target = tmp_path / f"{count}.nii.gz"
-        writing.write_probabilities(shown[:count], image, target)
+        mask_files.write_probabilities(shown[:count], image, target)
         written = nibabel.load(target)
         assert np.allclose(written.affine, affine, atol=1e-6)
         expected = own[0] if count == 1 else np.moveaxis(own, 0, -1)
         assert np.array_equal(np.asanyarray(written.dataobj), expected)
     photo = Path("photo.png")
-    assert not writing.has_place(photo)
-    writing.write_probabilities(shown[:, 0], photo, tmp_path / "p.npy")
+    assert not mask_files.has_place(photo)
+    mask_files.write_probabilities(shown[:, 0], photo, tmp_path / "p.npy")
     assert np.array_equal(np.load(tmp_path / "p.npy"), shown[:, 0])
 
 
@@ -180,8 +180,8 @@ def test_a_dicom_series_gives_one_nifti_file_in_its_place(tmp_path):
     assert images_in(folder) == {"patient 7": folder}
     raw = read_new(folder, folder, None)
     assert (raw.modality, raw.mask.shape) == ("ct", (0, 5, 18, 20))
-    assert writing.suffix_for(folder) == ".nii.gz"
-    writing.write_mask(raw.image[0], folder, tmp_path / "mask.nii.gz")
+    assert mask_files.suffix_for(folder) == ".nii.gz"
+    mask_files.write_mask(raw.image[0], folder, tmp_path / "mask.nii.gz")
     written = nibabel.load(tmp_path / "mask.nii.gz")
     assert np.array_equal(np.asanyarray(written.dataobj), stored.transpose(2, 1, 0))
     assert nibabel.aff2axcodes(written.affine) == ("L", "P", "S")

@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from llm4seg_probe.data.preparing import unpacking
-from llm4seg_probe.data.preparing.unpacking import unpack
+from llm4seg_probe.data.prepare import archives
+from llm4seg_probe.data.prepare.archives import unpack
 from llm4seg_probe.errors import DataError
 
 
@@ -94,7 +94,7 @@ def test_a_zip_with_a_link_is_refused(tmp_path):
 
 @MAKERS
 def test_a_bomb_is_stopped_before_it_fills_the_disk(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(unpacking, "_RATIO_FROM", 2**16)
+    monkeypatch.setattr(archives, "_RATIO_FROM", 2**16)
     archive = make(tmp_path / "archive", [("a.png", bytes(2**23)), ("b.png", bytes(2**23))])
     with pytest.raises(DataError, match=r"archive: unpacks to more than .* MB from 0\.0 MB, which"):
         unpack(archive, tmp_path / "out")
@@ -104,7 +104,7 @@ def test_a_bomb_is_stopped_before_it_fills_the_disk(make, tmp_path, monkeypatch)
 
 @MAKERS
 def test_too_many_files_are_refused(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(unpacking, "COUNT_LIMIT", 3)
+    monkeypatch.setenv("LLM4SEG_PROBE_BOUNDS", "files=3")
     archive = make(tmp_path / "archive", [(f"{i}.png", b"1") for i in range(4)])
     with pytest.raises(DataError, match="archive: holds more than 3 files"):
         unpack(archive, tmp_path / "out")

@@ -19,11 +19,10 @@ from typer.testing import CliRunner
 
 from llm4seg_probe.cli.app import app
 from llm4seg_probe.config import DataConfig
-from llm4seg_probe.data.catalogue import catalogue
-from llm4seg_probe.data.opening import open_collection
-from llm4seg_probe.data.preparing import prepared
-from llm4seg_probe.data.preparing.building import prepare
-from llm4seg_probe.data.preparing.sets import SETS
+from llm4seg_probe.data.datasets import catalogue, open_collection
+from llm4seg_probe.data.prepare import prepared
+from llm4seg_probe.data.prepare.build import prepare
+from llm4seg_probe.data.prepare.papers import SETS
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.errors import DataError
 
@@ -351,7 +350,7 @@ def test_a_killed_preparation_leaves_nothing_that_is_taken_for_whole(page, cache
         shutil.copy(delivered / "images/cju0.jpg", delivered / f"images/more{number}.jpg")
         shutil.copy(delivered / "masks/cju0.jpg", delivered / f"masks/more{number}.jpg")
     command = "import sys; from pathlib import Path; "
-    command += "from llm4seg_probe.data.preparing.building import prepare; "
+    command += "from llm4seg_probe.data.prepare.build import prepare; "
     command += "prepare('kvasir', Path(sys.argv[1]))"
     process = subprocess.Popen([sys.executable, "-c", command, str(delivered)], env=os.environ)
     deadline = time.monotonic() + 60

@@ -22,7 +22,7 @@ from llm4seg_probe.fetching import Package
 from llm4seg_probe.llm.architectures import config_from, shapes_of, skeleton
 from llm4seg_probe.llm.embedded import SMOLLM2, EmbeddedModel
 from llm4seg_probe.llm.identity import sha256_of_tensors
-from llm4seg_probe.llm.reading import stored_weights
+from llm4seg_probe.llm.stored_weights import stored_weights
 from llm4seg_probe.storage import sha256_of_file
 
 CONFIG = {
@@ -118,11 +118,13 @@ def tiny(package_folder, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def converted(package_folder, tmp_path_factory):
     """The folder that one conversion of the tiny model makes, without a process of its own."""
-    from llm4seg_probe.llm.conversion import convert
+    from llm4seg_probe.llm.gguf import convert_gguf
 
     source, folder = tmp_path_factory.mktemp("gguf"), tmp_path_factory.mktemp("converted")
     shutil.copyfile(package_folder / "tiny.gguf", source / "model.gguf")
-    convert(package_folder / "config.json", source, folder, sha256_of_file(package_folder / WHEEL))
+    convert_gguf(
+        package_folder / "config.json", source, folder, sha256_of_file(package_folder / WHEEL)
+    )
     return folder
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from llm4seg_probe.config import BoosterConfig
+from llm4seg_probe.llm.blocks import rotation, window_mask
 from llm4seg_probe.llm.decoder import load_decoder
-from llm4seg_probe.llm.positions import rotation, window_mask
 
 HEADS, KEYS, HEAD_WIDTH = 4, 2, 8
 

@@ -124,14 +124,14 @@ def test_a_folder_without_config(copy_of):
 def test_a_config_that_is_no_config(content, copy_of):
     folder = copy_of()
     (folder / "config.json").write_text(content)
-    with pytest.raises(SourceError, match=r"config\.json (is not readable JSON|does not hold nam)"):
+    with pytest.raises(SourceError, match=r"config\.json: not readable \("):
         load(folder)
 
 
 def test_a_config_with_an_impossible_value(copy_of):
     folder = copy_of()
     edit_config(folder, hidden_size="wide")
-    with pytest.raises(SourceError, match=r"its config\.json does not fit llama: .*hidden_size"):
+    with pytest.raises(SourceError, match=r"hidden_size in its config\.json is 'wide'"):
         load(folder)
 
 

@@ -18,10 +18,10 @@ from llm4seg_probe.measures.activation import (
     map_noise,
     map_sharpness,
     otsu_levels,
-    resized,
+    resized_maps,
 )
-from llm4seg_probe.measures.foreground import foreground_pixels, foreground_tokens
-from llm4seg_probe.tables import MAPS
+from llm4seg_probe.measures.tokens import foreground_pixels, foreground_tokens
+from llm4seg_probe.probes.maps import MAPS
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -110,7 +110,7 @@ def test_map_and_measures_agree_with_numpy_alone(reduction, grid, channels):
     tokens = draw(3, math.prod(grid), channels)
     masks = draw(3, 12, 15, seed=1) > 0.8
     maps = activation_map(tokens, grid, reduction)
-    large = resized(maps, (12, 15))
+    large = resized_maps(maps, (12, 15))
     measured = map_measures(large, masks)
     for image in range(3):
         small = map_by_hand(tokens[image].double().numpy(), grid, reduction)

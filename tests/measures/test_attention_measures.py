@@ -45,7 +45,7 @@ def test_measures_agree_with_loops(grid, causal):
     inside = torch.arange(2 * tokens).reshape(2, tokens) % 3 == 0
     found = {
         "mean_distance": measures.mean_distance(weights, grid),
-        "entropy": measures.entropy(weights),
+        "entropy": measures.attention_entropy(weights),
         "foreground_share": measures.foreground_share(weights, inside),
         "first_share": measures.first_share(weights),
         "sink_share": measures.sink_share(weights),
@@ -66,7 +66,7 @@ def test_attention_to_itself_alone():
     weights = torch.eye(6)[None, None]
     inside = torch.tensor([[True, False, False, True, False, False]])
     assert measures.mean_distance(weights, (2, 3)).item() == 0
-    assert measures.entropy(weights).item() == 0
+    assert measures.attention_entropy(weights).item() == 0
     assert measures.foreground_share(weights, inside).item() == 1
     assert measures.sink_share(weights).item() == pytest.approx(1 / 6)
     assert measures.raster_locality(weights, 0).item() == 1
@@ -77,7 +77,7 @@ def test_uniform_attention():
     inside = torch.tensor([[True, False, False, False]])
     # From any corner of a square: itself, two sides, a diagonal.
     assert measures.mean_distance(weights, (2, 2)).item() == pytest.approx((2 + math.sqrt(2)) / 4)
-    assert measures.entropy(weights).item() == pytest.approx(math.log(4))
+    assert measures.attention_entropy(weights).item() == pytest.approx(math.log(4))
     assert measures.foreground_share(weights, inside).item() == 0.25
     assert measures.sink_share(weights).item() == 0.25
     assert measures.raster_locality(weights, 1).item() == pytest.approx((2 + 3 + 3 + 2) / 16)
@@ -86,7 +86,7 @@ def test_uniform_attention():
 def test_a_causal_mask_alone_makes_the_first_token_a_sink():
     weights = measures.uniform_attention(torch.ones(4, 4, dtype=torch.bool).tril())
     assert measures.sink_share(weights).item() == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
-    assert measures.entropy(weights).item() == pytest.approx(math.log(24) / 4)
+    assert measures.attention_entropy(weights).item() == pytest.approx(math.log(24) / 4)
     assert weights.sum(-1).eq(1).all()
 
 
@@ -95,7 +95,7 @@ def test_everything_to_one_token_is_a_sink():
     weights[..., 0] = 1
     assert measures.sink_share(weights).tolist() == [[1, 1]]
     assert measures.first_share(weights).tolist() == [[1, 1]]
-    assert measures.entropy(weights).tolist() == [[0, 0]]
+    assert measures.attention_entropy(weights).tolist() == [[0, 0]]
 
 
 def test_an_image_without_foreground_has_no_share():

@@ -3,8 +3,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from llm4seg_probe.measures.attribution import completeness_gap, inside_share, patches, spread
+from llm4seg_probe.measures.attribution import (
+    completeness_gap,
+    inside_share,
+    patches,
+    rank_similarity,
+    spread,
+)
 from llm4seg_probe.randomness import generator
 
 
@@ -58,3 +65,26 @@ def test_windows_tile_a_volume_and_the_last_may_be_smaller() -> None:
     assert torch.bincount(found.flatten()).tolist() == [8, 8, 4, 8, 8, 4]
     assert found[0, :, 0].tolist() == [0, 0, 1, 1, 2]
     assert found[1, 4, 3] == 5
+
+
+def test_rank_similarity_is_spearmans_of_absolute_values_with_ties() -> None:
+    draws = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 6, 7, generator=draws)
+    others = (3 * torch.randn(3, 6, 7, generator=draws)).round()  # many equal values
+    found = rank_similarity(maps, others)
+    for one, other, value in zip(maps, others, found, strict=True):
+        expected = stats.spearmanr(one.abs().flatten(), other.abs().flatten()).statistic
+        assert value.item() == pytest.approx(expected)
+    turned = torch.sign(others) * maps.abs().exp() * -2
+    turned = turned.where(turned != 0, 2 * maps.abs().exp())
+    assert rank_similarity(maps, turned).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_rank_similarity_of_a_constant_map_is_missing_and_grids_must_agree() -> None:
+    ramp = torch.arange(12.0).view(1, 3, 4)
+    broken = ramp.clone()
+    broken[0, 1, 1] = torch.nan
+    for other in (torch.ones(1, 3, 4), broken):
+        assert rank_similarity(ramp, other).isnan().all()
+    with pytest.raises(ValueError, match=r"\(1, 3, 4\) and \(1, 4, 3\): they must be on one grid"):
+        rank_similarity(ramp, ramp.mT)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from llm4seg_probe.measures.decoding import (
+from llm4seg_probe.measures.linear_probe import (
     BINS,
     Moments,
     ScoreCounts,

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from llm4seg_probe.measures.field import distances, field_radius, radial_profile, raster_sides
+from llm4seg_probe.measures.receptive_field import (
+    distances,
+    field_radius,
+    radial_profile,
+    raster_sides,
+)
 from llm4seg_probe.randomness import generator
 
 

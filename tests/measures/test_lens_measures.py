@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from llm4seg_probe.measures.lens import (
-    entropy,
+from llm4seg_probe.measures.vocabulary import (
     jensen_shannon,
     largest_share,
     mean_distribution,
+    vocabulary_entropy,
 )
 from llm4seg_probe.randomness import generator
 
@@ -37,13 +37,13 @@ def test_entropy_has_its_closed_forms():
     for count in (1, 3, 1000):
         uniform = torch.zeros(1000, dtype=torch.float64)
         uniform[:count] = 1 / count
-        assert entropy(uniform).item() == pytest.approx(math.log(count))
+        assert vocabulary_entropy(uniform).item() == pytest.approx(math.log(count))
 
 
 def test_without_tokens_there_is_no_distribution(pair):
     nothing = mean_distribution(torch.zeros(5, 40))
     assert (nothing == 0).all()
-    assert entropy(nothing).isnan().all()
+    assert vocabulary_entropy(nothing).isnan().all()
     assert jensen_shannon(pair[0], nothing).isnan().all()
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from llm4seg_probe.measures.projection import low_rank, without_direction
+from llm4seg_probe.measures.projection import direction_removed, largest_directions
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def by_numpy(matrix, kept):
 
 @pytest.mark.parametrize("rank", range(6))
 def test_the_largest_directions_are_kept_one_by_one(tokens, rank):
-    found = low_rank(tokens, rank)
+    found = largest_directions(tokens, rank)
     for own, projected in zip(tokens, found, strict=True):
         np.testing.assert_allclose(projected, by_numpy(own, range(rank)), atol=1e-6)
     assert found.dtype == torch.float32
@@ -25,27 +25,27 @@ def test_the_largest_directions_are_kept_one_by_one(tokens, rank):
 
 @pytest.mark.parametrize("rank", [5, 12, 100])
 def test_full_rank_changes_nothing_and_goes_the_same_way(tokens, rank):
-    assert (low_rank(tokens, rank) - tokens).abs().max() <= 1e-5
+    assert (largest_directions(tokens, rank) - tokens).abs().max() <= 1e-5
     wide = tokens.transpose(1, 2)
-    assert (low_rank(wide, rank) - wide).abs().max() <= 1e-5
+    assert (largest_directions(wide, rank) - wide).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("number", range(1, 6))
 def test_one_direction_is_taken_out(tokens, number):
-    for own, left in zip(tokens, without_direction(tokens, number), strict=True):
+    for own, left in zip(tokens, direction_removed(tokens, number), strict=True):
         np.testing.assert_allclose(
             left, by_numpy(own, [k for k in range(5) if k != number - 1]), atol=1e-6
         )
 
 
 def test_the_first_direction_and_the_rest_make_the_whole(tokens):
-    whole = low_rank(tokens, 1) + without_direction(tokens, 1)
+    whole = largest_directions(tokens, 1) + direction_removed(tokens, 1)
     torch.testing.assert_close(whole, tokens)
-    torch.testing.assert_close(without_direction(tokens, 6), tokens)
+    torch.testing.assert_close(direction_removed(tokens, 6), tokens)
 
 
 def test_impossible_numbers_are_refused(tokens):
     with pytest.raises(ValueError, match="not negative: -1"):
-        low_rank(tokens, -1)
+        largest_directions(tokens, -1)
     with pytest.raises(ValueError, match="counted from 1: 0"):
-        without_direction(tokens, 0)
+        direction_removed(tokens, 0)

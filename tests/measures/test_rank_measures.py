@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llm4seg_probe.measures import rank
-from llm4seg_probe.tables import RANK
+from llm4seg_probe.probes.rank import RANK
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -15,6 +15,7 @@ from llm4seg_probe.measures.segmentation import (
     overlap_scores,
     segmentation_scores,
 )
+from llm4seg_probe.scores import OF_PROBABILITIES
 from llm4seg_probe.tables import SCORES
 
 SPACINGS = {2: (0.7, 1.3), 3: (2.5, 0.7, 0.9)}
@@ -248,7 +249,9 @@ def test_images_and_classes_are_scored_apart():
 
 def test_the_scores_are_the_columns_of_the_table():
     none = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
-    assert list(segmentation_scores(none, none)) == list(SCORES.values)
+    assert list(segmentation_scores(none, none)) == [
+        name for name in SCORES.values if name not in OF_PROBABILITIES
+    ]
     assert empty_masks(none, none) == [["both"]]
 
 

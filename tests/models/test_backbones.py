@@ -9,7 +9,7 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.models.backbones import BACKBONES
 from llm4seg_probe.models.network import build_network, load_portable_state, portable_state
-from llm4seg_probe.models.sites import resolve, sites_of
+from llm4seg_probe.models.sites import find_site, sites_of
 
 NARROW = {
     "segresnet-3d": (8, 16, 32, 64),
@@ -110,7 +110,7 @@ def test_its_sites_are_where_they_say(name, config_for):
     network = build_network(config).eval()
     seen, order = {}, []
     for site in sites_of(network):
-        point = resolve(network, site)
+        point = find_site(network, site)
 
         def hook(module, inputs, output, site=site, point=point):
             seen[site] = point.tensor(inputs, output)

@@ -7,7 +7,7 @@ from torch import nn
 
 from llm4seg_probe.errors import ConfigError, SiteError
 from llm4seg_probe.models.booster import Booster
-from llm4seg_probe.models.boosting import Boosted, boost
+from llm4seg_probe.models.insertion import Boosted, boost
 
 Pair = namedtuple("Pair", ["coarse", "fine"])
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from llm4seg_probe.arms import ARMS
 from llm4seg_probe.config import Config, OptimiserConfig
 from llm4seg_probe.errors import ConfigError, SourceError
-from llm4seg_probe.models.arms import ARMS
 from llm4seg_probe.models.costs import (
     costs,
     costs_of,
@@ -108,8 +108,11 @@ def test_every_arm_is_counted_as_it_is_built(arm, config_of, plain):
     found, real = costs(config), build_network(config)
     trained = parameter_groups(real)
     assert found.total.parameters == sum(p.numel() for p in real.parameters())
-    for part in ("adapters", "layer"):
-        assert found.part(part).trainable == sum(p.numel() for p in trained[part])
+    # Mixture weights are counted with the layers that they mix, a gate with the adapters.
+    gates = {"layer": ARMS[arm].mixed, "adapters": ARMS[arm].gated}
+    for part, has_gates in gates.items():
+        own = [*trained[part], *(trained["gates"] if has_gates else ())]
+        assert found.part(part).trainable == sum(p.numel() for p in own)
     cnn = found.part("encoder").trainable + found.part("decoder").trainable
     assert cnn == sum(p.numel() for p in trained["cnn"])
     for part in ("encoder", "decoder"):

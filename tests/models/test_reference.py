@@ -5,7 +5,7 @@ from golden_formula import golden, golden_input, golden_state
 from llm4seg_probe.errors import CheckpointError
 from llm4seg_probe.models.network import build_network, parameter_groups
 from llm4seg_probe.models.reference import LANGUAGE_MODELS, from_reference, our_name
-from llm4seg_probe.models.sites import resolve
+from llm4seg_probe.models.sites import find_site
 
 TOTALS = {
     "cnn": (3_149_185, 3_149_185),
@@ -30,7 +30,7 @@ def effective_rank_and_lsvr(tokens):
 def tokens_at(network, sites, image):
     seen, hooks = {}, []
     for site in sites:
-        point = resolve(network, site)
+        point = find_site(network, site)
 
         def hook(module, inputs, output, site=site, point=point):
             seen[site] = point.tensor(inputs, output)[0]

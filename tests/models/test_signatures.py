@@ -3,7 +3,7 @@ from torch import nn
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.models.costs import hollow_network
-from llm4seg_probe.models.signatures import freezing, inspect, widths
+from llm4seg_probe.models.setup_checks import check_setup, freezing, widths
 from llm4seg_probe.models.sites import boosters_of
 
 
@@ -15,7 +15,7 @@ def booster_in(network):
 @pytest.mark.parametrize("arm", ["cnn", "mlp", "mlp-only", "llm-trainable", "llm-lora"])
 def test_networks_as_they_are_built_show_none(arm, config_of):
     config = config_of(arm)
-    found = inspect(config, hollow_network(config))
+    found = check_setup(config, hollow_network(config))
     assert found.sentences == ()
     assert found.costs.total.parameters > 0
 
@@ -46,7 +46,7 @@ def test_a_layer_frozen_that_should_not_be(config_of):
 def test_a_part_outside_the_layer_frozen(config_of):
     network = hollow_network(config_of("llm"))
     booster_in(network).adapter2.bias.requires_grad_(False)
-    (sentence,) = inspect(config_of("llm"), network).sentences
+    (sentence,) = check_setup(config_of("llm"), network).sentences
     assert "encoder5.booster.adapter2.bias" in sentence
     assert "outside the decoder layer are frozen" in sentence
 
@@ -63,7 +63,7 @@ def test_a_part_outside_the_layer_frozen(config_of):
 def test_adapters_that_do_not_fit(adapter, sizes, said, config_of):
     network = hollow_network(config_of("llm"))
     setattr(booster_in(network), adapter, nn.Linear(*sizes))
-    found = inspect(config_of("llm"), network)
+    found = check_setup(config_of("llm"), network)
     (sentence,) = found.sentences
     assert found.costs is None
     for part in (*said, "which does not fit", "booster.source", "backbone.widths"):
@@ -83,7 +83,7 @@ def test_a_layer_that_runs_twice_is_off_its_multiply_accumulates(config_of):
     booster = booster_in(network)
     once = booster.middle.forward
     booster.middle.forward = lambda tokens, grid: once(once(tokens, grid), grid)
-    (sentence,) = inspect(config_of("llm"), network).sentences
+    (sentence,) = check_setup(config_of("llm"), network).sentences
     assert "but layer 2 of" in sentence
     assert "on 4 tokens should take" in sentence
     assert "backbone.at" in sentence
@@ -95,7 +95,7 @@ def test_far_more_operations_than_the_papers():
         data={"image_size": (512, 512)},
         booster={"source": "meta-llama/Llama-3.2-1B"},
     )
-    (sentence,) = inspect(config, hollow_network(config)).sentences
+    (sentence,) = check_setup(config, hollow_network(config)).sentences
     assert "the booster adds 67.6 G multiply-accumulates an image on 1024 tokens" in sentence
     assert "about 16 G on 256" in sentence
     assert "data.image_size" in sentence

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from llm4seg_probe.arms import ARMS
 from llm4seg_probe.errors import SiteError
-from llm4seg_probe.models.arms import ARMS
-from llm4seg_probe.models.boosting import boost
+from llm4seg_probe.models.insertion import boost
 from llm4seg_probe.models.network import build_network
-from llm4seg_probe.models.sites import SitePoint, resolve, sites_of
+from llm4seg_probe.models.sites import SitePoint, find_site, sites_of
 
 ENCODER = [f"encoder.{k}" for k in range(1, 6)]
 DECODER = [f"decoder.{k}" for k in range(4, 0, -1)]
@@ -18,7 +18,7 @@ def read(network, images, names):
     """What each site holds in one pass, by a hook on the module that its point names."""
     seen, hooks = {}, []
     for name in names:
-        point = resolve(network, name)
+        point = find_site(network, name)
 
         def hook(module, inputs, output, name=name, point=point):
             seen[name] = point.tensor(inputs, output)
@@ -38,6 +38,8 @@ def test_each_arm_has_the_sites_that_its_booster_has(arm, config_of):
         middle = ["before", "after"]
     if arm in ("adapters", "mlp"):
         middle = ["before", "tokens", "after"]
+    if ARMS[arm].mixed:  # each of the layers side by side has an attention half of its own
+        middle = ["before", "tokens", "layer", "after"]
     sites = sites_of(build_network(config_of(arm)))
     assert list(sites) == [*ENCODER, *middle, *DECODER, "logits"]
     tokens = [name for name, point in sites.items() if point.tokens]
@@ -78,7 +80,7 @@ def test_sites_of_the_booster_hold_what_they_say(config_of, images):
             )[0]
         )
         torch.testing.assert_close(seen["attention"], attended)
-    point = resolve(network, "layer")
+    point = find_site(network, "layer")
     assert network.get_submodule(point.booster) is booster
 
 
@@ -150,17 +152,17 @@ def test_the_entry_that_is_boosted_is_what_before_means():
 
 def test_any_module_is_a_site(config_of):
     network = build_network(config_of("llm"))
-    assert resolve(network, "Up5.up") == SitePoint("Up5.up")
+    assert find_site(network, "Up5.up") == SitePoint("Up5.up")
     inside = "encoder5.booster.middle.layers.0.mlp"
-    assert resolve(network, inside) == SitePoint(inside, booster="encoder5.booster")
+    assert find_site(network, inside) == SitePoint(inside, booster="encoder5.booster")
 
 
 def test_unknown_sites_are_said_with_the_nearest(config_of):
     network = build_network(config_of("llm"))
     with pytest.raises(SiteError, match=r"^unknown site 'befor'. Did you mean 'before'\? Valid: b"):
-        resolve(network, "befor")
+        find_site(network, "befor")
     with pytest.raises(SiteError, match=r"'Up_conv55'. Did you mean 'Up_conv5'\?.*path of any mod"):
-        resolve(network, "Up_conv55")
+        find_site(network, "Up_conv55")
 
 
 def test_what_is_no_tensor_is_said():

@@ -8,7 +8,7 @@ from torch import nn
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.llm.decoder import load_decoder
-from llm4seg_probe.models.boosting import boost
+from llm4seg_probe.models.insertion import boost
 from llm4seg_probe.models.network import (
     build_network,
     load_portable_state,
@@ -17,8 +17,8 @@ from llm4seg_probe.models.network import (
 )
 from llm4seg_probe.models.sites import boosters_of
 from llm4seg_probe.training import checkpoint
-from llm4seg_probe.training.fit import train
 from llm4seg_probe.training.optimiser import optimiser
+from llm4seg_probe.training.train import train
 
 POSITIONS = ("reference", "rope", "axial-rope", "none")
 

@@ -1,9 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from llm4seg_probe.config import Config, load_config, to_yaml
+from llm4seg_probe.config import Config, load_config, to_yaml, validated
 from llm4seg_probe.errors import ConfigError
 
 
@@ -75,3 +76,18 @@ def test_a_missing_file_and_a_bad_override_are_named(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="'seed' is not an override: write key=value"):
         load_config(written(tmp_path, "arm: cnn"), ("seed",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data": {"label_noise": 0.5}}, "label_noise is for masks, but task is 'classification'"),
+        ({"data": {"sampling": "patches"}}, "whose answer is of the whole image: set it to whole"),
+        ({"training": {"dice_weight": 1.0}}, "set training.dice_weight and tversky_weight to 0"),
+    ],
+)
+def test_what_is_for_masks_is_refused_where_images_have_labels(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validated({"task": "classification", **fields}, Config, "run.yaml")

@@ -12,7 +12,7 @@ def scores(**changes: object) -> pd.DataFrame:
         "run": "cnn-0", "dataset": "spine", "arm": "cnn", "seed": 0, "checkpoint": "best",
         "split": "test", "image": "007", "group": "NA", "class": "foreground", "iou": 1 / 3,
         "dice": 0.5, "precision": 0.5, "recall": 0.5, "hd95": 1.5, "nsd": 0.9, "area": 12.0,
-        "empty": "", "iou_reference": 1 / 3,
+        "empty": "", "iou_reference": 1 / 3, "ece": 0.02, "brier": 0.01,
     }  # fmt: skip
     return pd.DataFrame([row | changes])
 
@@ -57,6 +57,7 @@ def test_a_table_that_does_not_fit_is_refused(frame: pd.DataFrame, message: str)
         (b"", "not a readable CSV table"),
         (b"\xff\xfe\x00", "not a readable CSV table"),
         (b"claim\nboost\n", "claims.csv lacks the columns statement"),
+        (b"claim\nboost\npre\x1btrain\n", "row 3, column claim: .* holds control characters"),
     ],
 )
 def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:

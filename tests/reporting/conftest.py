@@ -7,12 +7,12 @@ import pytest
 from synthetic_results import write_results
 from synthetic_study import write_study
 
-from llm4seg_probe.reporting.claims import claim_sections
-from llm4seg_probe.reporting.drawing import draw_all
-from llm4seg_probe.reporting.methods import methods_text
-from llm4seg_probe.reporting.page import write_page
-from llm4seg_probe.reporting.report import write_report
-from llm4seg_probe.reporting.results import Results, read_results
+from llm4seg_probe.report.claims import claim_sections
+from llm4seg_probe.report.methods import methods_text
+from llm4seg_probe.report.page import write_page
+from llm4seg_probe.report.page_figures import draw_all
+from llm4seg_probe.report.report import write_report
+from llm4seg_probe.report.results import Results, read_results
 from llm4seg_probe.storage import write_text
 
 HOSTILE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 
 class Reader(HTMLParser):
@@ -37,3 +38,20 @@ class Reader(HTMLParser):
 
     def attributes(self, tag: str, name: str) -> list[str]:
         return [found[name] for each, found in self.elements if each == tag and name in found]
+
+
+def read_pages(folder: Path) -> dict[str, Reader]:
+    """Every HTML file of a folder, by its name."""
+    return {path.name: Reader(path.read_text("utf-8")) for path in sorted(folder.glob("*.html"))}
+
+
+class Whole:
+    """All files of a page as one, for what may stand in any of them."""
+
+    def __init__(self, pages: dict[str, Reader]) -> None:
+        self.pages = pages
+        self.text = " ".join(page.text for page in pages.values())
+        self.elements = [element for page in pages.values() for element in page.elements]
+
+    def attributes(self, tag: str, name: str) -> list[str]:
+        return [value for page in self.pages.values() for value in page.attributes(tag, name)]

@@ -15,8 +15,10 @@ import pandas as pd
 from omegaconf import OmegaConf
 from scipy import stats
 
+from llm4seg_probe.probes.maps import MAPS
+from llm4seg_probe.probes.rank import RANK
 from llm4seg_probe.randomness import address
-from llm4seg_probe.tables import CLAIMS, COMPARISON, MAPS, RANK, RUNS, SCORES, write_table
+from llm4seg_probe.tables import CLAIMS, COMPARISON, RUNS, SCORES, write_table
 
 ARMS = ("cnn", "llm", "transformer", "random-frozen", "adapters")
 SEEDS = (0, 1, 2, 3, 4)
@@ -79,6 +81,8 @@ def score_rows(images: list[tuple[str, str]]) -> pd.DataFrame:
                         "area": 0.05,
                         "empty": "none",
                         "iou_reference": value,
+                        "ece": 0.1 * (1 - value),
+                        "brier": 0.2 * (1 - value),
                     }
                 )
     return pd.DataFrame(rows)

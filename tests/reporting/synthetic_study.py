@@ -13,17 +13,12 @@ import pandas as pd
 from omegaconf import OmegaConf
 from synthetic_results import description, draws
 
-from llm4seg_probe.statistics.claims import Claim, judge
-from llm4seg_probe.tables import (
-    CLAIMS,
-    COMPARISON,
-    FIELD,
-    MAPS,
-    RANK,
-    RUNS,
-    SCORES,
-    write_table,
-)
+from llm4seg_probe.probes.field import FIELD
+from llm4seg_probe.probes.maps import MAPS
+from llm4seg_probe.probes.rank import RANK
+from llm4seg_probe.statistics.claims import Claim
+from llm4seg_probe.statistics.judgement import judge
+from llm4seg_probe.tables import CLAIMS, COMPARISON, RUNS, SCORES, write_table
 
 SEEDS = (0, 1, 2, 3, 4)
 LAYERS = (1, 2, 3, 5, 10, 20, 25, 30)
@@ -153,7 +148,7 @@ def _scores(runs: pd.DataFrame) -> pd.DataFrame:
     measured = ["iou", "dice", "precision", "recall", "hd95", "nsd", "iou_reference"]
     return rows.drop(columns="site").assign(
         **{"checkpoint": "best", "split": "test", "class": "foreground", "empty": "none"},
-        area=0.05, **dict.fromkeys(measured, value),
+        area=0.05, **dict.fromkeys(measured, value), **dict.fromkeys(["ece", "brier"], 0.05),
     )  # fmt: skip
 
 
@@ -223,6 +218,7 @@ def _write_probe(folder: Path, runs: pd.DataFrame) -> None:
     }
     OmegaConf.save(OmegaConf.create(about), folder / "about.yaml")
     (folder / "figures").mkdir()
-    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 20 10"><text>12.5</text></svg>'
+    text = '<text y="15">12.5</text>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 20">{text}</svg>'
     for kind in ("svg", "pdf", "png"):
         (folder / "figures" / f"field.{kind}").write_text(svg)

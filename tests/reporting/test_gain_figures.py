@@ -6,15 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from llm4seg_probe.drawing.style import ARM_STYLES
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.reporting.figures import association, correlation, ladder
-from llm4seg_probe.reporting.gains import ladder_listing, selection_listing
+from llm4seg_probe.report.figures import association, ladder, p_by_correlation
+from llm4seg_probe.report.page_tables import ladder_listing, selection_listing
 from llm4seg_probe.statistics.audit import audit
 from llm4seg_probe.tables import ASSOCIATION, LADDER, SELECTION, conform
 
 
 @pytest.fixture
 def steps() -> pd.DataFrame:
+    return ladder_table()
+
+
+def ladder_table() -> pd.DataFrame:
     rows = [
         ("cnn", "adapters", 1, "the two projections", 0.01, 0.01, ""),
         ("adapters", "llm", 2, "a GELU, and the pre-training", 0.02, 0.03, "no runs of mlp"),
@@ -40,9 +45,10 @@ def test_each_bar_of_the_ladder_begins_where_the_last_one_ended(steps: pd.DataFr
     np.testing.assert_allclose(bars, [(0, 0.01), (0.01, 0.03), (0, 0.015)], atol=1e-12)
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert names == [
-        "Adapters only\n+ the two projections", "LLM, frozen\n+ 2 parts at once", "Transformer",
+        "Adapters only\n+ the two projections",
+        "LLM, frozen\n+ 2 parts at once, from\nAdapters only", "Transformer",
     ]  # fmt: skip
-    assert axes.get_xlabel() == "Gain in IoU over CNN"
+    assert axes.get_xlabel() == "Gain over CNN (difference in IoU)"
     assert ladder.alt(steps).startswith(
         "Bars from arm to arm with 95 % intervals over seeds: CNN to Adapters only +0.010 "
     )
@@ -60,7 +66,7 @@ def test_a_step_without_numbers_keeps_its_row(steps: pd.DataFrame) -> None:
 def test_the_listing_of_the_ladder_says_what_was_skipped(steps: pd.DataFrame) -> None:
     rows = ladder_listing(steps).rows
     assert [cell.text for cell in rows[1][:5]] == [
-        "spine", "2", "Adapters only", "LLM, frozen", "a GELU, and the pre-training",
+        "LLM, frozen", "2", "spine", "Adapters only", "a GELU, and the pre-training",
     ]  # fmt: skip
     assert rows[1][-1].text == "no runs of mlp"
     assert rows[2][1].text == "–"
@@ -82,15 +88,20 @@ def test_the_listing_of_selection_has_a_sentence_per_row() -> None:
     assert rows[0][-1].text == "so."
 
 
-def test_each_arm_has_its_marks_and_a_line_of_the_one_slope() -> None:
+def association_rows() -> pd.DataFrame:
     points = [
         {"claim": "rank-matters", "dataset": "spine", "arm": arm, "seed": seed, "x": x + seed,
          "y": y, "fitted": y + 0.1 * (seed - 1), "x_score": "effective_rank", "y_score": "iou"}
         for arm, x, y in (("llm", 5.0, 0.7), ("cnn", 9.0, 0.6)) for seed in range(3)
     ]  # fmt: skip
-    table = conform(pd.DataFrame(points), ASSOCIATION)
+    return conform(pd.DataFrame(points), ASSOCIATION)
+
+
+def test_each_arm_has_its_marks_and_a_line_of_the_one_slope() -> None:
+    table = association_rows()
     (axes,) = association.figure(table).axes
-    assert [line.get_color() for line in axes.lines] == ["#605577", "#055EB4"]
+    looks = [ARM_STYLES[arm].colour for arm in ("cnn", "llm")]
+    assert [line.get_color() for line in axes.lines] == looks
     slopes = [np.polyfit(line.get_xdata(), line.get_ydata(), 1)[0] for line in axes.lines]
     assert slopes == pytest.approx([0.1, 0.1])
     assert axes.get_xlabel() == "Effective rank (directions)"
@@ -104,7 +115,7 @@ def test_p_over_the_correlation_is_drawn_for_each_score_and_named_alike() -> Non
          "n": ["3"] * 9}
     )  # fmt: skip
     found = audit(table)
-    drawing = correlation.figure(found.curves, found.comparison)
+    drawing = p_by_correlation.figure(found.curves, found.comparison)
     iou, dice = drawing.axes
     assert [axes.get_title(loc="left") for axes in (iou, dice)] == ["IoU", "Dice"]
     for axes in (iou, dice):
@@ -117,7 +128,7 @@ def test_p_over_the_correlation_is_drawn_for_each_score_and_named_alike() -> Non
         not text.get_parse_math() for axes in drawing.axes for text in axes.get_legend().get_texts()
     )
     crossing = found.comparison["crossing"].iloc[0]
-    assert f"ma against base in iou {crossing:.2f}" in correlation.alt(found.comparison)
+    assert f"ma against base in iou {crossing:.2f}" in p_by_correlation.alt(found.comparison)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,7 @@ def test_p_over_the_correlation_is_drawn_for_each_score_and_named_alike() -> Non
         (ladder.figure, LADDER, "ladder.csv has no rows"),
         (association.figure, ASSOCIATION, "association.csv has no rows"),
         (
-            lambda table: correlation.figure(table, table), LADDER,
+            lambda table: p_by_correlation.figure(table, table), LADDER,
             "these results have no curve over the correlation",
         ),
     ],

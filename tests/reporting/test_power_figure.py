@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llm4seg_probe.reporting.figures import power
+from llm4seg_probe.report.figures import power
 
 
 def test_the_line_is_the_power_at_the_pilots_own_number_of_cases() -> None:

@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 from llm4seg_probe import storage
 from llm4seg_probe.cli.app import app
 from llm4seg_probe.config import Config
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.splits import split_of
-from llm4seg_probe.reporting.context import ReportContext
-from llm4seg_probe.reporting.facts import facts_of
-from llm4seg_probe.reporting.results import Results
+from llm4seg_probe.report.answer import facts_of
+from llm4seg_probe.report.context import ReportContext
+from llm4seg_probe.report.results import Results
 from llm4seg_probe.study.analysis import Analysis
-from llm4seg_probe.study.context import report_context
-from llm4seg_probe.sweeps.plan import PlannedRun
+from llm4seg_probe.study.pipeline import report_context
+from llm4seg_probe.study.runs import PlannedRun
 
 MADE = {
     "gpu": None, "processor": "two cores", "cores": 2, "python": "3.11", "packages": {"torch": "2"},

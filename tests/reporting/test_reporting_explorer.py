@@ -13,15 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm4seg_probe.config import BoosterConfig
+from llm4seg_probe.drawing.table_rows import by_case, on_test_split
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.reporting import methods
-from llm4seg_probe.reporting.arrays import LEVELS, array_files, packed, read_map_arrays
-from llm4seg_probe.reporting.cases import APART, CHANCE, NAMED, chosen_cases
-from llm4seg_probe.reporting.explorer import explorer_data, run_lengths
-from llm4seg_probe.reporting.report import write_report
-from llm4seg_probe.reporting.results import read_results
-from llm4seg_probe.reporting.summaries import by_case, on_test_split
-from llm4seg_probe.study.gallery import write_gallery
+from llm4seg_probe.probes.arrays import LEVELS, array_files, packed, read_map_arrays
+from llm4seg_probe.probes.maps.gallery import write_gallery
+from llm4seg_probe.report import methods
+from llm4seg_probe.report.explorer import (
+    APART,
+    CHANCE,
+    NAMED,
+    chosen_cases,
+    explorer_data,
+    run_lengths,
+)
+from llm4seg_probe.report.report import write_report
+from llm4seg_probe.report.results import read_results
 
 
 def unpacked(text: str, kind: type = np.uint8) -> np.ndarray:

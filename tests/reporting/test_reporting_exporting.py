@@ -9,8 +9,8 @@ import re
 import pandas as pd
 import pytest
 
-from llm4seg_probe.reporting.exporting import as_csv, as_latex, as_markdown, write_listing
-from llm4seg_probe.reporting.listings import Column, Listing, number_cell, text_cell
+from llm4seg_probe.report.page_files import as_csv, as_latex, as_markdown, write_listing
+from llm4seg_probe.report.page_tables import Column, Listing, number_cell, text_cell
 from llm4seg_probe.tables import CLAIMS, read_table
 
 HOSTILE = r"a_b & 50% of $x$ #1 {~^} \end{tabular} <b>|`*[z]"

@@ -2,27 +2,34 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import (
+    FillBetweenPolyCollection,
+    LineCollection,
+    PathCollection,
+)
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_results import settings
 
+from llm4seg_probe.drawing.style import ARM_STYLES, COLUMN, PAGE, arm_style, paper_style
+from llm4seg_probe.drawing.table_rows import by_seed, measured, middle, nulls, on_test_split
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.reporting.figures import activation, densities, forest, gallery, paired
-from llm4seg_probe.reporting.style import ARM_STYLES, COLUMN, PAGE, arm_style, paper_style
-from llm4seg_probe.reporting.summaries import by_seed, measured, middle, nulls, on_test_split
+from llm4seg_probe.probes.maps import figure as maps_figure
+from llm4seg_probe.probes.maps import gallery_figure
+from llm4seg_probe.probes.rank import figure as rank_figure
+from llm4seg_probe.report.figures import forest, paired
 
 ARMS = ["cnn", "llm", "transformer", "random-frozen", "adapters"]
 LABELS = [ARM_STYLES[arm].label for arm in ARMS]
 DRAWN = {
     "paired": lambda results: paired.figure(results.tables["scores.csv"]),
     "forest": lambda results: forest.figure(results.tables["comparison.csv"]),
-    "densities": lambda results: densities.figure(results.tables["rank.csv"]),
-    "activation": lambda results: activation.figure(
+    "densities": lambda results: rank_figure.figure(results.tables["rank.csv"]),
+    "activation": lambda results: maps_figure.figure(
         results.tables["maps.csv"], results.tables["comparison.csv"]
     ),
-    "gallery": lambda results: gallery.figure(results.arrays, 0),
+    "gallery": lambda results: gallery_figure.figure(results.arrays, 0),
 }
 
 
@@ -141,7 +148,7 @@ def test_the_forest_holds_differences_intervals_and_margin(figures, results):
         )
     bands = {(patch.get_x(), patch.get_width()) for patch in axes.patches}
     assert bands == {(-0.005, 0.01)}
-    assert axes.get_xlabel() == "Difference in IoU"
+    assert axes.get_xlabel() == "Difference in IoU, a − b"
 
 
 def test_intervals_that_the_table_lacks_are_not_drawn(results):
@@ -179,7 +186,7 @@ def test_densities_show_means_runs_and_null_bands(figures, results):
         )
         assert sorted(runs.get_offsets()[:, 0]) == pytest.approx(sorted(means[arm]))
     numbers = {text.get_text() for text in panel.texts}
-    assert numbers == {f"{means[arm].mean():.2f}" for arm in ARMS}
+    assert numbers == {"mean", *(f"{means[arm].mean():.2f}" for arm in ARMS)}
     bands = {(round(patch.get_x(), 6), round(patch.get_width(), 6)) for patch in panel.patches}
     for (arm, null), rows in nulls(after).groupby(["arm", "null"]):
         low, high = middle(rows["effective_rank"])
@@ -193,7 +200,7 @@ def test_densities_show_means_runs_and_null_bands(figures, results):
 
 def test_densities_of_one_site_without_nulls(results):
     rank = results.tables["rank.csv"]
-    figure = densities.figure(rank[rank["null"] == ""], ("entropy",), ("after",))
+    figure = rank_figure.figure(rank[rank["null"] == ""], ("entropy",), ("after",))
     (axes,) = figure.axes
     assert axes.get_xlabel() == "Entropy of the singular values (nats)"
     assert not figure.legends
@@ -202,36 +209,50 @@ def test_densities_of_one_site_without_nulls(results):
 def test_one_image_still_has_its_mean(results):
     rank = results.tables["rank.csv"]
     one = rank[rank["image"] == rank["image"].iloc[0]]
-    axes = densities.figure(one[(one["seed"] == 0) & (one["null"] == "")]).axes
-    assert len(axes[0].texts) == len(ARMS)
+    axes = rank_figure.figure(one[(one["seed"] == 0) & (one["null"] == "")]).axes
+    assert len(axes[0].texts) == len(ARMS) + 1  # and the heading above them
+
+
+def test_a_density_needs_three_different_values(results):
+    rank = measured(results.tables["rank.csv"])
+    flat = rank.assign(effective_rank=rank["effective_rank"].where(rank["arm"] != "llm", 7.0))
+    panel = rank_figure.figure(flat, ("effective_rank",), ("after",)).axes[0]
+    violins = [one for one in panel.collections if isinstance(one, FillBetweenPolyCollection)]
+    assert len(violins) == len(ARMS) - 1
 
 
 def test_an_unknown_site_is_named(results):
     with pytest.raises(TableError, match=r"unknown site 'befor'. Did you mean 'before'\?"):
-        densities.figure(results.tables["rank.csv"], sites=("befor",))
+        rank_figure.figure(results.tables["rank.csv"], sites=("befor",))
 
 
-def test_activation_bars_dots_and_gains(figures, results):
-    bars, gains = figures["activation"].axes
+def test_activation_dots_means_and_gains(figures, results):
+    levels, gains = figures["activation"].axes
     maps = results.tables["maps.csv"]
-    widths = {round(patch.get_width(), 6) for patch in bars.patches}
-    for site in ("before", "after"):
+    strokes = {
+        round(float(segment[0, 0]), 6)
+        for one in levels.collections
+        if isinstance(one, LineCollection)
+        for segment in one.get_segments()
+    }
+    for site, offset in (("before", -0.2), ("after", 0.2)):
         means = by_seed(measured(maps[maps["site"] == site]), "iou")
-        assert {round(mean, 6) for mean in means.mean()} <= widths
-    assert row_labels(bars) == LABELS
-    assert bars.get_xlabel() == "Activation IoU (0 to 1)"
-    rows = activation.gain_rows(results.tables["comparison.csv"], ARMS)
+        assert {round(mean, 6) for mean in means.mean()} <= strokes
+        for row, arm in enumerate(ARMS):
+            (own,) = [found for found in dots(levels) if (found[:, 1] == row + offset).all()]
+            assert sorted(own[:, 0]) == pytest.approx(sorted(means[arm]))
+    assert row_labels(levels) == LABELS
+    assert levels.get_xlabel() == "Activation IoU (0 to 1)"
+    rows = maps_figure.gain_rows(results.tables["comparison.csv"], ARMS)
     drawn = sorted(tuple(found[0]) for found in dots(gains))
     assert drawn == sorted(
         (row["difference"], ARMS.index(row["arm"])) for _, row in rows.iterrows()
     )
-    assert {"before the layer", "after the layer", "another image's map (90 %)"} <= words(
-        figures["activation"]
-    )
+    assert "another image's map" in words(figures["activation"])
 
 
 def test_without_a_comparison_there_is_no_second_panel(results):
-    assert len(activation.figure(results.tables["maps.csv"]).axes) == 1
+    assert len(maps_figure.figure(results.tables["maps.csv"]).axes) == 1
 
 
 def test_the_gallery_shows_the_maps_of_the_table(figures, results):
@@ -243,13 +264,13 @@ def test_the_gallery_shows_the_maps_of_the_table(figures, results):
             place = arrays.map_place(arm, 0, site)
             for image in (0, 2, 3, 5):
                 assert any(np.array_equal(found, arrays.maps[place, image]) for found in pictures)
-    outlined = [axes for axes in figures["gallery"].axes if axes.collections]
+    outlined = [axes for axes in figures["gallery"].axes if axes.collections and axes.images]
     assert len(outlined) == 4 * (1 + 2 * len(ARMS))
     assert set(LABELS) <= words(figures["gallery"])
 
 
 def test_the_gallery_takes_names_as_they_are(figures):
-    assert "<img src=x o…ror=alert(1)>" in words(figures["gallery"])
+    assert "<img src=x …or=alert(1)>" in words(figures["gallery"])
     assert "costs $5$ & {{ 7 * 7 }}" in words(figures["gallery"])
 
 
@@ -265,5 +286,5 @@ def test_the_gallery_leaves_out_what_was_not_stored(results):
             },
         }
     )
-    figure = gallery.figure(fewer, 0, images=(1,))
+    figure = gallery_figure.figure(fewer, 0, images=(1,))
     assert sum(bool(axes.images) for axes in figure.axes) == 2 + 2 * len(ARMS) - 1

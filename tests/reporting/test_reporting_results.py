@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from llm4seg_probe.errors import ConfigError, TableError
-from llm4seg_probe.reporting.results import read_map_arrays, read_results
-from llm4seg_probe.tables import RANK, RUNS, SCORES, read_table, write_table
+from llm4seg_probe.probes.rank import RANK
+from llm4seg_probe.report.results import read_map_arrays, read_results
+from llm4seg_probe.tables import RUNS, SCORES, read_table, write_table
 
 
 def stored(folder) -> dict[str, np.ndarray]:
@@ -63,7 +64,7 @@ def test_objects_are_not_unpickled(own_folder):
     arrays = stored(own_folder)
     arrays["image_names"] = np.array([["object"]] * 6, dtype=object)
     np.savez(own_folder / "maps.npz", **arrays)
-    with pytest.raises(TableError, match="not a readable array file: Object arrays cannot be"):
+    with pytest.raises(TableError, match=r"not readable .*of type object"):
         read_map_arrays(own_folder / "maps.npz")
 
 
@@ -71,7 +72,7 @@ def test_an_array_that_is_missing(own_folder):
     arrays = stored(own_folder)
     del arrays["predictions"]
     np.savez(own_folder / "maps.npz", **arrays)
-    with pytest.raises(TableError, match="predictions is not a file in the archive; it needs"):
+    with pytest.raises(TableError, match="predictions is not in it; it needs"):
         read_map_arrays(own_folder / "maps.npz")
 
 

@@ -6,9 +6,8 @@ import matplotlib
 import pytest
 from PIL import Image
 
-from llm4seg_probe.reporting.figures import paired
-from llm4seg_probe.reporting.saving import save_figure
-from llm4seg_probe.reporting.svg import inline_svg
+from llm4seg_probe.drawing.figure_files import inline_svg, save_figure
+from llm4seg_probe.report.figures import paired
 
 
 @pytest.fixture(scope="module")

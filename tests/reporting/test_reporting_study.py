@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
-from page_reader import Reader
+from page_reader import Whole, read_pages
 from synthetic_study import STATED
 
-from llm4seg_probe.reporting.claims import claim_sections, conditions_of
-from llm4seg_probe.reporting.context import ClaimContext
-from llm4seg_probe.reporting.figures import claim as claim_figure
-from llm4seg_probe.reporting.results import Results, read_results
-from llm4seg_probe.reporting.summaries import by_seed, on_test_split
+from llm4seg_probe.drawing.table_rows import by_seed, on_test_split
+from llm4seg_probe.report.claims import ClaimSection, claim_sections
+from llm4seg_probe.report.figures import claim as claim_figure
+from llm4seg_probe.report.results import Results, read_results
+from llm4seg_probe.statistics.claims import Claim
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def read(study: Path) -> Reader:
-    return Reader(study.read_text(encoding="utf-8"))
+def read(study: Path) -> Whole:
+    return Whole(read_pages(study.parent))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,9 @@ def claims(results_of_study: Results) -> dict:
 
 
 def test_the_page_of_a_large_study_is_small(study):
-    assert study.stat().st_size < 25e6
+    assert study.stat().st_size < 1.5e6
+    for part in study.parent.glob("*.html"):
+        assert part.stat().st_size < 25e6
 
 
 def test_every_claim_has_its_verdict_and_its_section(read, study):
@@ -46,15 +49,16 @@ def test_every_claim_has_its_verdict_and_its_section(read, study):
         f"claim-{stated['id']}" for stated in STATED
     ]
     table = pd.read_csv(study.parent / "claims.csv")
-    plots = [one for tag, one in read.elements if tag == "svg" and one.get("class") == "effect"]
-    assert len(plots) == table["difference"].notna().sum() == 14
+    front = read.pages["index.html"].elements
+    plots = [one for tag, one in front if tag == "svg" and one.get("class") == "effect"]
+    assert len(plots) - 1 == table["difference"].notna().sum() == 14
     for word, count in table["verdict"].value_counts().items():
         assert f"{count} {word}" in read.text
-    assert "Lora holds Not run" in read.text
+    assert "LLM, LoRA against LLM, frozen, test IoU Not run" in read.text
 
 
 def test_names_of_conditions_data_claims_and_probes_are_text(read):
-    assert {tag for tag, _ in read.elements} & {"img", "i", "u", "b", "x", "program"} == set()
+    assert {tag for tag, _ in read.elements} & {"i", "u", "b", "x", "program"} == set()
     for part in (
         "<b>odd</b> 1", "<i>shapes</i>", "<u>Trained</u> is & better", "Drawn by a <program>.",
         "field <img src=x onerror=alert(3)>".capitalize()[:5], "<img src=x onerror=alert(3)>",
@@ -63,7 +67,7 @@ def test_names_of_conditions_data_claims_and_probes_are_text(read):
     ):  # fmt: skip
         assert part in read.text, part
     assert not [name for _, one in read.elements for name in one if name.startswith("on")]
-    assert len(read.scripts) == 4
+    assert {src.partition("/")[0] for src in read.attributes("img", "src")} <= {"figures"}
 
 
 def test_a_probe_has_its_figure_with_numbers_table_and_command(read):
@@ -75,21 +79,23 @@ def test_a_probe_has_its_figure_with_numbers_table_and_command(read):
 
 
 def test_what_the_page_links_to_lies_beside_it(read, study):
+    ids = {one.get("id") for _, one in read.elements}
     for link in read.attributes("a", "href"):
-        if link.startswith("#"):
-            assert link[1:] in {one.get("id") for _, one in read.elements}, link
-        else:
-            assert (study.parent / link).is_file(), link
+        file, _, anchor = unquote(link).partition("#")
+        if not file.startswith("http"):
+            assert not file or (study.parent / file).is_file(), link
+            assert not anchor or anchor.partition("&")[0] in ids, link
 
 
 def test_no_identifier_is_there_twice(read):
-    names = [one["id"] for _, one in read.elements if "id" in one]
-    assert len(names) == len(set(names))
+    for page in read.pages.values():
+        names = [one["id"] for _, one in page.elements if "id" in one]
+        assert len(names) == len(set(names))
 
 
 def test_every_figure_is_there_in_three_formats(study):
     figures = list((study.parent / "figures").glob("*.svg"))
-    assert len(figures) == 2 + 5 + 3  # the claims drawn, and the sections of two data sets
+    assert len(figures) == 2 + 6 + 4  # the claims drawn, and the sections of two data sets
     for path in figures:
         for kind in ("pdf", "png"):
             assert path.with_suffix(f".{kind}").is_file()
@@ -113,40 +119,43 @@ def test_figures_of_all_conditions_leave_out_those_that_deviate_and_say_so(read,
 
 
 def test_a_claim_draws_the_runs_that_it_compares(claims, results_of_study):
-    (pair,) = claims["boost"].pairs
+    pairs = claims["boost"].pairs
     scores = on_test_split(results_of_study.of_dataset("spine").tables["scores.csv"])
     means = by_seed(scores, "iou")
-    assert pair.values_a.mean(axis=1) == pytest.approx(means["llm"].to_numpy())
-    figure = claim_figure.figure([pair], "scores", 0.005)
+    runs = pairs.groupby("seed")["value_a"].mean()
+    assert runs.to_numpy() == pytest.approx(means["llm"].to_numpy())
+    figure = claim_figure.figure(pairs, "scores", 0.005)
     runs, cases = figure.axes
     lines = {line.get_gid(): line.get_xdata() for line in runs.lines}
     for seed in range(5):
         ends = [means.loc[seed, "llm"], means.loc[seed, "cnn"]]
         assert list(lines[f"seed-{seed}"]) == pytest.approx(ends)
     (dots,) = [one for one in cases.collections if isinstance(one, PathCollection)]
-    expected = np.sort((pair.values_a - pair.values_b).mean(axis=0))
+    each = (pairs["value_a"] - pairs["value_b"]).groupby([pairs["group"], pairs["image"]])
+    expected = np.sort(each.mean())
     assert np.allclose(np.sort(np.asarray(dots.get_offsets())[:, 0]), expected)
-    assert cases.get_xlabel() == "a − b by case"
+    assert cases.get_xlabel() == "a − b by case\n(difference in IoU)"
 
 
 def test_a_contrast_between_data_sets_is_drawn_seed_by_seed(claims):
-    (pair,) = claims["semantics"].pairs
-    assert pair.groups is None
-    _, right = claim_figure.figure([pair]).axes
-    assert right.get_xlabel() == "a − b by seed"
-    assert claim_figure.differences(pair).shape == (5,)
+    pairs = claims["semantics"].pairs
+    assert set(pairs["image"]) == {""}
+    left, right = claim_figure.figure(pairs).axes
+    assert right.get_xlabel() == "a − b by seed\n(difference in IoU)"
+    assert left.get_xlabel() == "Difference in IoU"
+    assert claim_figure.differences(pairs).shape == (5,)
     assert {data.name for data in claims["semantics"].datasets} == {"spine", "<i>shapes</i>"}
 
 
 def test_the_numbers_of_a_claims_figure_are_those_of_the_comparison(claims, results_of_study):
     comparison = results_of_study.tables["comparison.csv"].set_index(["claim", "a", "b"])
     for name, section in claims.items():
-        for pair in section.pairs:
-            row = comparison.loc[(name, pair.a, pair.b)]
+        for _, pair in section.pairs.groupby("comparison"):
+            row = comparison.loc[(name, pair["a"].iloc[0], pair["b"].iloc[0])]
             assert claim_figure.differences(pair).mean() == pytest.approx(row["difference"])
             assert f"{row['difference']:+.3f}".replace("-", "−").replace("−0.000", "0.000").replace(
                 "+0.000", "0.000"
-            ) in claim_figure.alt([pair], section.claim.table)
+            ) in claim_figure.alt(pair, section.claim.table)
 
 
 def test_claims_on_rank_and_maps_show_their_own_conditions(claims):
@@ -166,8 +175,9 @@ def test_claims_on_rank_and_maps_show_their_own_conditions(claims):
     ],
 )  # fmt: skip
 def test_conditions_of_a_claim_are_named_as_in_the_tables(pair, found):
-    stated = ClaimContext(id="c", comparisons=({"a": pair[0], "b": pair[1]},))
-    assert conditions_of(stated) == found
+    both = ({"a": pair[0], "b": pair[1]},)
+    stated = Claim(id="c", statement="", margin=0.1, comparisons=both)
+    assert ClaimSection(stated, pd.DataFrame(), Results(Path(), None, {})).conditions == found
 
 
 def test_the_command_of_a_claim_is_one_that_compares_where_it_can(claims):
@@ -186,7 +196,7 @@ def test_methods_state_the_design_as_it_was_run(study):
         "`llm[layer=10]`", "Seeds: 0, 1, 2, 3, 4.", "it cannot give less than 0.0625",
         "*boost* (boost holds): superiority of `llm` against `cnn` in iou of scores.csv, "
         "margin 0.005, family primary", "*frozen* (frozen holds): non-inferiority",
-        "Looked at afterwards: *deepest*", "Six people".lower(),
+        "Stated after the runs (post hoc): *deepest*", "Six people".lower(),
     ):  # fmt: skip
         assert part in text, part
     assert not re.search(r"\{[a-z_.]+\}|None|Field", text)

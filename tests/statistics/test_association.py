@@ -7,9 +7,10 @@ from pydantic import TypeAdapter
 
 from llm4seg_probe.config import Section, validated
 from llm4seg_probe.errors import ConfigError, TableError
-from llm4seg_probe.statistics.association import Association, association_table
-from llm4seg_probe.statistics.claims import AnyClaim, Claim, judge, ready
+from llm4seg_probe.statistics.association import association_table
+from llm4seg_probe.statistics.claims import AnyClaim, Association, Claim
 from llm4seg_probe.statistics.correlation import repeated_measures
+from llm4seg_probe.statistics.judgement import judge, ready
 from llm4seg_probe.tables import ASSOCIATION, CLAIMS
 
 ARMS = ["cnn", "llm", "mlp"]

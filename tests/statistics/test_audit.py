@@ -1,5 +1,7 @@
 """The audit: designs, suspicions, allowed tests and sentences, on tables of every kind."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,8 @@ from scipy import stats
 
 from llm4seg_probe.errors import ConfigError, TableError
 from llm4seg_probe.statistics.audit import audit, audit_files
+from llm4seg_probe.statistics.columns import Match
 from llm4seg_probe.statistics.compare import compare
-from llm4seg_probe.statistics.recognising import Match
 
 
 def found(result, level):
@@ -31,7 +33,9 @@ def test_a_clean_study_gets_what_compare_says(study):
     )
     assert found(result, "fault") == found(result, "doubt") == []
     assert found(result, "note") == [
+        "not used: run",
         "2 comparisons with the baseline: p is adjusted over all of them (Holm)",
+        "a higher iou is better, by its name",
         "baseline: cnn, by its name",
     ]
     assert Match("arm", "Method", "name") in result.matches
@@ -135,8 +139,10 @@ def test_missing_and_empty_cases_are_counted(study):
     table.loc[4, "iou"] = np.nan
     result = audit(table.drop(index=[7]))
     assert found(result, "doubt") == [
-        "1 of 24 cases lack a row in some run",
+        "1 of 24 cases lack a row in some run: a case that cnn alone lacks may be one that it "
+        "missed",
         "1 of 239 scores are empty",
+        "2 cases without a score in some run are left out of all",
     ]
     assert result.comparison["n_cases"][0] == 22
 
@@ -184,8 +190,8 @@ def test_what_cannot_be_audited_says_why(study):
         audit(study({"cnn": 0.0}))
     with pytest.raises(TableError, match=r"^unknown arm 'cnm'\. Did you mean 'cnn'\?"):
         audit(study(), baseline="cnm")
-    with pytest.raises(ConfigError, match=r"^hd95 is no fraction: name the margin, in its own"):
-        audit(study(score="hd95"))
+    with pytest.raises(ConfigError, match=r"^is a higher or a lower 'colour' better\? The name"):
+        audit(study(score="colour"))
     assert audit(study(score="hd95"), margin=0.1).comparison["lower_is_better"][0]
 
 
@@ -286,6 +292,22 @@ def test_rounding_widens_what_can_be_said():
     ]
     assert spans[1] > 5 * spans[0]
     assert "by rounding" in audit(coarse, n=5).sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("means", "sds", "n", "told"),
+    [
+        (("0.78", "0.80"), ("0.03", "0.02"), 5, ": above 0.35 at best, never at worst)"),
+        (("0.78", "0.79"), ("0.03", "0.02"), 5, "not significant at 0.05 by the printed digits"),
+        (("0.70", "0.74"), ("0.01", "0.01"), 3, "(by rounding: always at best, above"),
+        (("0.70", "0.74"), ("0.01", "0.01"), 5, "is significant at 0.05 by the printed digits"),
+    ],
+)  # fmt: skip
+def test_no_correlation_outside_of_its_range_is_told(means, sds, n, told):
+    table = pd.DataFrame({"arm": ["cnn", "llm"], "mean": means, "sd": sds})
+    sentence = audit(table, n=n).sentences[0]
+    assert told in sentence
+    assert all(abs(float(r)) <= 1 for r in re.findall(r"above (-?[0-9.]+[0-9])", sentence))
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.statistics.audit import audit
-from llm4seg_probe.statistics.audited import Design
+from llm4seg_probe.statistics.audit.result import Design
 
 
 def found(result, level):
@@ -44,8 +43,9 @@ def test_lower_is_better_where_the_column_says_so(two_scores):
 def test_a_column_that_was_given_is_the_only_one_read(two_scores):
     result = audit(two_scores, columns={"mean": "IoU (%)"})
     assert list(result.comparison["score"]) == ["iou"]
-    with pytest.raises(ConfigError, match="hd95 is no fraction: name the margin"):
-        audit(two_scores)
+    both = audit(two_scores).comparison.set_index("score")
+    assert both.loc["iou", "margin"] == 0.5
+    assert np.isnan(both.loc["hd95", "margin"])
 
 
 def test_arms_that_differ_in_a_number_may_hide_a_best_of_several():
@@ -80,7 +80,7 @@ def test_a_seed_that_was_guessed_is_a_doubt(per_seed):
     assert not found(audit(table), "doubt")
     guessed = audit(table.rename(columns={"seed": "layer"}))
     assert found(guessed, "doubt") == [
-        "column layer was taken for the seed by what it holds: is it one?"
+        "column layer was taken for the seed by what it holds: is it one? (--seed names another)"
     ]
 
 

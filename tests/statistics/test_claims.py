@@ -7,8 +7,9 @@ from scipy import stats
 
 from llm4seg_probe.config import validated
 from llm4seg_probe.errors import ConfigError, TableError
-from llm4seg_probe.statistics.claims import Claim, judge
+from llm4seg_probe.statistics.claims import Claim
 from llm4seg_probe.statistics.compare import compare
+from llm4seg_probe.statistics.judgement import judge
 from llm4seg_probe.tables import CLAIMS, COMPARISON
 
 
@@ -315,7 +316,7 @@ def test_what_was_decided_in_advance_is_told_apart(scores):
         (
             {"score": "ious"},
             "demo.yaml: score: unknown score 'ious'. Did you mean 'iou'? Valid: iou, dice, "
-            "precision, recall, hd95, nsd, area, iou_reference",
+            "precision, recall, hd95, nsd, area, iou_reference, ece, brier",
         ),
         (
             {"table": "rank"},
@@ -382,7 +383,7 @@ def test_missing_partners_name_the_claim_and_can_be_left_out(scores):
         judge([claim()], {"scores": lacking})
     assert str(refusal.value) == (
         "claim 'boost': llm against cnn: seeds 2 of cnn have no partner. Run them, or leave them "
-        "out with drop_unpaired"
+        "out with drop_unpaired (--drop-unpaired)"
     )
     _, claims = judge([claim()], {"scores": lacking}, drop_unpaired=True)
     assert claims["n_seeds"][0] == 4

@@ -217,7 +217,7 @@ def test_differences_without_spread_are_left_to_the_exact_test(per_seed):
     assert (six["p_adjusted"], six["verdict"]) == (0.03125, "supported")
     assert "the exact test decides" in five["note"]
     assert five["sentence"].endswith(
-        "The seeds do not vary, so what they could have shown is unknown."
+        "The differences do not vary between seeds, so what they could have shown is unknown."
     )
 
 
@@ -242,7 +242,9 @@ def test_a_small_but_certain_effect_says_that_it_is_small(per_seed):
 
 def test_an_inconclusive_answer_says_what_it_would_take(per_seed):
     found = row(per_seed(cnn=B, llm=A))
-    assert found["sentence"].startswith("Inconclusive: +0.009 over 5 seeds (95 % interval")
+    assert found["sentence"].startswith(
+        "Inconclusive: llm against cnn: +0.009 over 5 seeds (95 % interval"
+    )
     assert found["sentence"].endswith(
         "These seeds could have shown a difference of 0.014 (80 % power); the margin of 0.005 "
         "would take 24."
@@ -263,9 +265,10 @@ def test_a_case_without_a_score_anywhere_is_left_out_and_noted(study):
     found = row(table)
     assert found["n_cases"] == 11
     assert found["note"] == "1 cases without a score in any run are left out"
+    assert found["sentence"].endswith(" 1 cases without a score in any run are left out.")
     SAME(
-        compare(table).drop(columns=["note"]),
-        compare(table[table["image"] != "image3"]).drop(columns=["note"]),
+        compare(table).drop(columns=["note", "sentence"]),
+        compare(table[table["image"] != "image3"]).drop(columns=["note", "sentence"]),
     )
 
 
@@ -293,7 +296,13 @@ def test_unpaired_runs_are_compared_by_welch_only_on_request(study):
     theirs = stats.ttest_ind(means["llm"], means["cnn"], equal_var=False)
     found = row(table, unpaired=True)
     assert found["p_t"] == pytest.approx(theirs.pvalue, rel=1e-10)
-    assert found[["p_exact", "boot_low", "sd_difference"]].isna().all()
+    assert found[["boot_low", "sd_difference"]].isna().all()
+    exact = stats.permutation_test(
+        (means["llm"], means["cnn"]), lambda x, y, axis: x.mean(axis) - y.mean(axis),
+        n_resamples=np.inf, vectorized=True,
+    )  # fmt: skip
+    assert found["p_exact"] == pytest.approx(exact.pvalue, rel=1e-10)
+    assert found["p_exact_floor"] == pytest.approx(2 / 252)
     assert "Welch" in found["note"]
     assert found["seeds_needed"] > 2
 
@@ -359,7 +368,8 @@ def test_folds_without_a_seed_column(study):
 def test_a_fold_whose_cases_differ_between_arms_is_refused(study):
     table = folds(study)
     with pytest.raises(
-        TableError, match=r"^fold 2 of 0: its 1 cases were not scored in every arm$"
+        TableError,
+        match=r"^fold 2: its 1 cases were not scored in every arm \(image2\): score them, or",
     ):
         compare(table.drop(index=2), fold="fold", test_share=0.2)
 

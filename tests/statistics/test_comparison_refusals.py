@@ -50,12 +50,12 @@ def without(table, **match):
         (
             lambda t: without(t, arm="llm", seed=2), {},
             "llm against cnn: seeds 2 of cnn have no partner. Run them, or leave them out with "
-            "drop_unpaired",
+            "drop_unpaired (--drop-unpaired)",
         ),
         (
             lambda t: without(without(t, arm="llm", seed=2), arm="cnn", seed=4), {},
             "llm against cnn: seeds 4 of llm have no partner; seeds 2 of cnn have no partner. Run "
-            "them, or leave them out with drop_unpaired",
+            "them, or leave them out with drop_unpaired (--drop-unpaired)",
         ),
         (
             lambda t: t.assign(seed=t["seed"] + 100 * (t["arm"] == "llm")),
@@ -66,18 +66,20 @@ def without(table, **match):
         (
             lambda t: without(t, arm="llm", seed=2, image="image5"), {},
             "llm against cnn: no score (missing, NaN or infinite) for llm seed 2 case image5. "
-            "Fill them, or leave those cases out of all runs with drop_unpaired",
+            "Fill them, or leave those cases out of all runs with drop_unpaired "
+            "(--drop-unpaired)",
         ),
         (
             lambda t: spoiled(t, 3, np.nan), {},
             "llm against cnn: no score (missing, NaN or infinite) for cnn seed 0 case image3. "
-            "Fill them, or leave those cases out of all runs with drop_unpaired",
+            "Fill them, or leave those cases out of all runs with drop_unpaired "
+            "(--drop-unpaired)",
         ),
         (
             lambda t: spoiled(t, slice(0, 6), np.inf), {},
-            "llm against cnn: no score (missing, NaN or infinite) for cnn seed 0 case image0, cnn "
-            "seed 0 case image1, cnn seed 0 case image2, cnn seed 0 case image3, cnn seed 0 case "
-            "image4 and 2 more. Fill them, or leave those cases out of all runs with drop_unpaired",
+            "7 of 240 values of iou are infinite, all of cnn: leaving them out would hide what was "
+            "missed there. Say what an infinite value counts as, --infinite-as VALUE, such as the "
+            "images' diagonal",
         ),
         (
             lambda t: pd.concat([t, without(t, seed=0).head(1)]), {},
@@ -94,7 +96,7 @@ def without(table, **match):
         (
             lambda t: pd.concat([t.assign(split="val"), t.assign(split="test")]), {},
             "the table has several values of split (val, test): choose one first, such as "
-            "--where split=val (in Python where={'split': 'val'})",
+            "--where split=test (in Python where={'split': 'test'})",
         ),
         (
             # No two rows collide, and yet two checkpoints would be averaged.
@@ -105,7 +107,9 @@ def without(table, **match):
         (
             lambda t: pd.concat([t.assign(fold=0), t.assign(fold=1)]), {},
             "the table has several values of fold (0, 1): choose one first, such as --where "
-            "fold=0 (in Python where={'fold': '0'}), or compare by fold, with fold and test_share",
+            "fold=0 (in Python where={'fold': '0'}), or take each seed's cross-validation as one "
+            "run, --average-over fold (average_over=['fold']), or compare by fold, with fold and "
+            "test_share (--fold)",
         ),
         (
             lambda t: pd.concat([t.assign(**{"class": n}) for n in "ab"]), {},
@@ -122,8 +126,8 @@ def without(table, **match):
             "column seed is empty in 48 of 240 rows; fill it or leave those rows out",
         ),
         (
-            lambda t: t.assign(iou=t["iou"].astype(str).where(t.index != 7, "n/a")), {},
-            "column iou holds 'n/a', which is not a number",
+            lambda t: t.assign(iou=t["iou"].astype(str).where(t.index != 7, "about")), {},
+            "row 9: iou 'about' is not a number: correct it, or leave it empty",
         ),
         (
             lambda t: t.assign(iou=t["iou"].where(t["arm"] == "cnn", 100 * t["iou"])), {},
@@ -171,7 +175,8 @@ def test_an_argument_that_makes_no_sense_says_why(study, options, message):
 def test_a_fraction_s_margin_on_percentages_is_refused(per_seed):
     table = per_seed(cnn=[63.1, 64.0, 63.7], llm=[64.0, 65.2, 63.3])
     with pytest.raises(ConfigError) as refusal:
-        compare(table)
+        compare(table, margin=0.005)
+    assert compare(table)["margin"].tolist() == [0.5]
     assert str(refusal.value) == (
         "iou is in per cent here (values up to 65.2), but the margin is 0.005: give it in the "
         "same unit, such as 0.5"

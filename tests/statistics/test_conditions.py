@@ -2,8 +2,8 @@
 
 import pytest
 
+from llm4seg_probe.arms import Term, parse_condition
 from llm4seg_probe.errors import ConfigError
-from llm4seg_probe.statistics.conditions import Term, parse
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,19 @@ from llm4seg_probe.statistics.conditions import Term, parse
     ],
 )
 def test_a_condition_is_a_weighted_sum_of_terms(text, terms):
-    condition = parse(text)
+    condition = parse_condition(text)
     assert list(condition.terms) == terms
     assert condition.text == " ".join(text.split())
 
 
 def test_a_term_is_written_as_it_was_read():
-    assert str(parse("llm[layer=10]@after").terms[0][1]) == "llm[layer=10]@after"
+    assert str(parse_condition("llm[layer=10]@after").terms[0][1]) == "llm[layer=10]@after"
 
 
 @pytest.mark.parametrize("text", ["", "llm @after", "llm[layer=10", "llm@", "llm - ", "a b", "(a)"])
 def test_what_is_no_condition_is_shown_how_one_is_written(text):
     with pytest.raises(ConfigError) as refusal:
-        parse(text)
+        parse_condition(text)
     assert str(refusal.value) == (
         f"'{text}' is not a condition: write an arm, as in llm, llm[layer=10], llm@after, or "
         "llm@after - llm@before"
@@ -58,4 +58,4 @@ def test_what_is_no_condition_is_shown_how_one_is_written(text):
 
 def test_a_filter_without_a_value_is_refused():
     with pytest.raises(ConfigError, match=r"^'llm\[layer\]': write 'layer' as column=value$"):
-        parse("llm[layer]")
+        parse_condition("llm[layer]")

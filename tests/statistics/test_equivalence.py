@@ -5,8 +5,7 @@ import pytest
 from scipy.special import stdtrit
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
-from llm4seg_probe.statistics.equivalence import above, below, tost, tost_power
-from llm4seg_probe.statistics.estimates import paired, welch
+from llm4seg_probe.statistics.paired_tests import above, below, paired, tost, tost_power, welch
 
 A, B = np.random.default_rng(0).normal(0.6, 0.01, (2, 6))
 

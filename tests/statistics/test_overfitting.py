@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from llm4seg_probe.statistics.claims import judge
-from llm4seg_probe.statistics.overfitting import at_checkpoints, with_gaps
+from llm4seg_probe.statistics.epoch_choice import at_checkpoints, with_gaps
+from llm4seg_probe.statistics.judgement import judge
 from llm4seg_probe.study.analysis import analyses_folder, load_analysis
 from llm4seg_probe.tables import CURVES, conform
-from llm4seg_probe.training.writer import best_epoch
+from llm4seg_probe.training.loop import best_epoch
 
 
 def curves(**runs):

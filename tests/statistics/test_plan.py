@@ -6,10 +6,9 @@ import pytest
 from statsmodels.stats.power import TTestPower
 
 from llm4seg_probe.errors import ConfigError, TableError
-from llm4seg_probe.statistics.components import Components, components
-from llm4seg_probe.statistics.pairing import Paired
+from llm4seg_probe.statistics.pairs import Paired
 from llm4seg_probe.statistics.plan import plan, simulated_power
-from llm4seg_probe.statistics.power import sd_interval
+from llm4seg_probe.statistics.power import Components, components, sd_interval
 
 
 def crossed(seed_sd, cell_sd, seeds, units, size, seed=0):
@@ -25,8 +24,12 @@ def crossed(seed_sd, cell_sd, seeds, units, size, seed=0):
     return Paired("", "iou", "llm", "cnn", values, np.zeros_like(values), groups)
 
 
+def differences(pair):
+    return pair.values_a - pair.values_b, pair.groups
+
+
 def test_components_are_those_that_were_simulated():
-    found = [components(crossed(0.03, 0.10, 6, 20, 2, seed)) for seed in range(200)]
+    found = [components(*differences(crossed(0.03, 0.10, 6, 20, 2, seed))) for seed in range(200)]
     assert np.mean([each.cells for each in found]) == pytest.approx(0.10**2, rel=0.05)
     assert np.mean([each.seeds for each in found]) == pytest.approx(0.03**2, rel=0.15)
     assert {each.units for each in found} == {20}
@@ -34,7 +37,7 @@ def test_components_are_those_that_were_simulated():
 
 def test_components_add_up_to_the_spread_of_the_seeds():
     pair = crossed(0.0, 0.10, 5, 12, 3)
-    found = components(pair)
+    found = components(*differences(pair))
     expected = (pair.values_a - pair.values_b).mean(axis=1).std(ddof=1)
     assert found.seeds >= 0
     assert found.sd(found.units) == pytest.approx(expected, rel=1e-12)
@@ -43,7 +46,7 @@ def test_components_add_up_to_the_spread_of_the_seeds():
 
 def test_without_cases_all_spread_is_the_seeds():
     values = np.array([[0.1], [0.2], [0.4]])
-    found = components(Paired("", "iou", "a", "b", values, np.zeros((3, 1)), None))
+    found = components(values, None)
     assert (found.seeds, found.cells, found.units) == (values.var(ddof=1), 0.0, 1)
 
 

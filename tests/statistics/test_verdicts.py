@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llm4seg_probe.statistics.equivalence import tost
-from llm4seg_probe.statistics.estimates import Estimate, paired
+from llm4seg_probe.statistics.paired_tests import Estimate, paired, tost
 from llm4seg_probe.statistics.verdicts import evidence, verdict
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from llm4seg_probe import tables
+from llm4seg_probe.probes.maps import MAPS as MAPS_SCHEMA
+from llm4seg_probe.probes.rank import RANK as RANK_SCHEMA
 
 SEEDS = (0, 1, 2, 3)
 IMAGES = ("a", "b")
@@ -78,8 +80,8 @@ def write_small_results(
     for frame, schema in (
         (_runs(iou), tables.RUNS),
         (_scores(iou), tables.SCORES),
-        (_of_sites(RANK, tables.RANK, "effective_rank", part="all"), tables.RANK),
-        (_of_sites(MAP_IOU, tables.MAPS, "iou", **maps), tables.MAPS),
+        (_of_sites(RANK, RANK_SCHEMA, "effective_rank", part="all"), RANK_SCHEMA),
+        (_of_sites(MAP_IOU, MAPS_SCHEMA, "iou", **maps), MAPS_SCHEMA),
     ):
         tables.write_table(frame, folder / schema.name, schema)
     context = {

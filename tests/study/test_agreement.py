@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from small_results import IOU, write_small_results
 
-from llm4seg_probe.reporting.arrays import MapArrays
-from llm4seg_probe.reporting.results import Results, read_results
-from llm4seg_probe.study import paper
-from llm4seg_probe.study.agreement import agreement, levels, likeness, told
-from llm4seg_probe.study.paper import Statement
+from llm4seg_probe.paper import numbers
+from llm4seg_probe.paper.agreement import agreement, agreement_text, beside_the_paper, likeness
+from llm4seg_probe.paper.numbers import Statement
+from llm4seg_probe.probes.arrays import MapArrays
+from llm4seg_probe.report.results import Results, read_results
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +48,19 @@ def test_noise_is_not_called_agreement(tmp_path: Path) -> None:
 
 
 def test_sites_and_ranks_are_compared_where_they_were_measured(results: Results) -> None:
-    maps = agreement(results, paper.MAPS).set_index("says")
-    gain = maps.loc[paper.MAPS[0].says]
+    maps = agreement(results, numbers.MAPS).set_index("says")
+    gain = maps.loc[numbers.MAPS[0].says]
     assert gain["here"] == pytest.approx(0.1, abs=0.003)
     assert gain["agreement"] == "seen here too"
-    assert maps.loc[paper.MAPS[1].says, "agreement"] == "not run here"
-    rank = agreement(results, paper.RANK[:1])
+    assert maps.loc[numbers.MAPS[1].says, "agreement"] == "not run here"
+    rank = agreement(results, numbers.RANK[:1])
     assert list(rank["agreement"]) == ["the other way round here"]
 
 
 def test_what_is_told_follows_from_the_table(results: Results) -> None:
-    statements = paper.on_layers(list(IOU))
+    statements = numbers.on_layers(list(IOU))
     found = agreement(results, statements)
-    text = told(found, results)
+    text = agreement_text(found, results)
     assert text.startswith(f"**Of {len(statements)} things")
     for statement, row in zip(statements, found.to_dict("records"), strict=True):
         (line,) = (line for line in text.splitlines() if line.startswith(f"- {statement.says}"))
@@ -70,37 +70,39 @@ def test_what_is_told_follows_from_the_table(results: Results) -> None:
 
 def test_layers_are_compared_where_both_were_run() -> None:
     conditions = ["llm", "llm[layer=1]", "llm[attention=bidirectional]", "cnn", "llm-trainable"]
-    assert [(each.a, each.b) for each in paper.on_layers(conditions)] == [
+    assert [(each.a, each.b) for each in numbers.on_layers(conditions)] == [
         ("llm", "cnn"),
         ("llm", "llm[layer=1]"),
     ]
     conditions += ["llm-trainable[layer=1]", "llm[layer=20]"]
-    *_, both = paper.on_layers(conditions)
+    *_, both = numbers.on_layers(conditions)
     assert both.a == "mean(llm, llm[layer=1])"
     assert both.b == "mean(llm-trainable, llm-trainable[layer=1])"
     assert both.shows == "alike"
 
 
 def test_the_papers_numbers_are_those_of_its_figures() -> None:
-    bars = paper.activation_iou().set_index(["dataset", "arm"])
+    bars = numbers.activation_iou().set_index(["dataset", "arm"])
     gain = (bars["after"] - bars["before"]).round(3)
     assert gain["BUSI", "transformer"] == 0.16
     assert gain["ISIC", "llm"] == 0.16
-    layers = paper.layers()
+    layers = numbers.layers()
     frozen = layers.loc[layers["arm"] == "llm", "iou"]
     trained = layers.loc[layers["arm"] == "llm-trainable", "iou"]
     assert len(frozen) == len(trained) == 16
     assert frozen.mean() == pytest.approx(0.7745, abs=5e-5)
     assert frozen.iloc[2:].mean() == pytest.approx(0.7752, abs=5e-5)
     assert trained.mean() == pytest.approx(0.7757, abs=5e-5)
-    assert [round(each.theirs, 4) for each in paper.SCORES] == [0.0081, 0.0041]
-    rank = paper.rank().set_index("arm")["effective_rank"]
-    assert rank["llm"] - rank["transformer"] == pytest.approx(paper.RANK[1].theirs)
+    assert [round(each.theirs, 4) for each in numbers.SCORES] == [0.0081, 0.0041]
+    rank = numbers.rank().set_index("arm")["effective_rank"]
+    assert rank["llm"] - rank["transformer"] == pytest.approx(numbers.RANK[1].theirs)
 
 
 def test_levels_put_our_means_beside_the_papers(results: Results) -> None:
     rank = results.tables["rank.csv"]
-    found = levels(rank[rank["site"] == "after"], paper.rank(), ["effective_rank"]).set_index("arm")
+    found = beside_the_paper(
+        rank[rank["site"] == "after"], numbers.rank(), ["effective_rank"]
+    ).set_index("arm")
     assert found.loc["llm", "effective_rank"] == pytest.approx(3.015, abs=0.003)
     assert found.loc["llm", "effective_rank, paper"] == 7.46
     assert np.isnan(found.loc["transformer", "effective_rank"])

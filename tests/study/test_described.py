@@ -5,14 +5,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from llm4seg_probe import storage
+from llm4seg_probe.arms import by_condition, parse_condition
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import ConfigError
-from llm4seg_probe.statistics.claims import Claim, ClaimedPair, judge
-from llm4seg_probe.statistics.conditions import by_condition, parse
-from llm4seg_probe.study.analysis import analyses_folder, load_analysis
-from llm4seg_probe.study.described import described, deviations
-from llm4seg_probe.sweeps.plan import PlannedRun, plan
-from llm4seg_probe.sweeps.sweep import Size, Sweep
+from llm4seg_probe.statistics.claims import Claim, ClaimedPair
+from llm4seg_probe.statistics.judgement import judge
+from llm4seg_probe.study.analysis import Size, Sweep, analyses_folder, load_analysis
+from llm4seg_probe.study.runs import PlannedRun, described, deviations, plan
 
 SWEEP = Sweep.model_validate(
     {
@@ -33,9 +32,11 @@ def runs(tmp_path: Path) -> list[PlannedRun]:
     configs = SWEEP.configs()
     found = plan(configs, ["data"] * len(configs), tmp_path)
     for run in found:
-        storage.write_json(
-            run.path / "environment.json", {"wall_seconds": 1.0, "peak_memory_mb": 2.0}
-        )
+        made = {
+            **{"python": "3.11", "packages": {}, "processor": "Toy CPU", "cores": 2},
+            **{"gpu": None, "commit": None, "wall_seconds": 1.0, "peak_memory_mb": 2.0},
+        }
+        storage.write_json(run.path / "environment.json", made)
     return found
 
 
@@ -129,8 +130,9 @@ def test_every_shipped_analysis_has_its_sizes_and_its_claims_name_conditions(pat
     arms = {config.arm for config in analysis.configs()}
     for claim in analysis.claims:
         if isinstance(claim, Claim):
-            pairs = [parse(text) for pair in claim.comparisons for text in (pair.a, pair.b)]
-            assert {term.arm for condition in pairs for _, term in condition.terms} <= arms
+            texts = [text for pair in claim.comparisons for text in (pair.a, pair.b)]
+            terms = [term for text in texts for _, term in parse_condition(text).terms]
+            assert {term.arm for term in terms} <= arms
 
 
 def test_what_does_not_share_a_base_is_not_united(tmp_path: Path) -> None:

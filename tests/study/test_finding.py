@@ -8,8 +8,8 @@ from small_results import IOU, write_small_results
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import ConfigError, TableError
-from llm4seg_probe.study.finding import conditions_in, reports_folder, results_for
-from llm4seg_probe.sweeps.local import LocalEngine
+from llm4seg_probe.paper.results import conditions_in, reports_folder, results_for
+from llm4seg_probe.study.engines.local import LocalEngine
 
 
 def test_the_larger_size_is_taken_then_the_larger_number_of_runs(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_cannot_be_read_is_passed_over_and_said(tmp_path: Path) -> None:
     (tmp_path / "broken" / "scores.csv").write_text("run,iou\nx,0.5\n")
     found = results_for("maps", reports=tmp_path)
     assert found.results.folder.name == "whole"
-    assert "`broken`: scores.csv lacks the columns" in found.said
+    assert "`broken`: scores.csv lacks the columns" in found.origin
     (tmp_path / "broken" / "runs.csv").write_text("no table")
     assert results_for("maps", reports=tmp_path).unreadable == ()
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_passed_over_and_said(tmp_path: Path) -> None:
 def test_the_sentence_says_what_was_used(tmp_path: Path) -> None:
     write_small_results(tmp_path / "these")
     write_small_results(tmp_path / "those")
-    said = results_for("maps", reports=tmp_path).said
+    said = results_for("maps", reports=tmp_path).origin
     for part in ("`these`", "`those`", "Title of these", "size small", "3 arms, 4 seeds", "toys"):
         assert part in said
     assert str(tmp_path) not in said
@@ -96,7 +96,7 @@ def test_without_results_a_small_run_is_made_once(tiny_config: Config, tmp_path:
     OmegaConf.save(OmegaConf.create(values), analysis)
     made = results_for(analysis, reports=tmp_path / "reports", engine=LocalEngine(workers=1))
     assert made.made
-    assert "made just now" in made.said
+    assert "made just now" in made.origin
     assert made.results.folder == tmp_path / "reports" / "notebooks" / "runs" / "tiny-quick"
     assert made.results.context.seeds == (0, 1)
     assert set(made.plain_arrays().map_arm) == {"cnn", "llm"}

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.study.analysis import load_analysis
-from llm4seg_probe.study.answer import answer
+from llm4seg_probe.study.pipeline import answer
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/cmdline").exists(), reason="looks for left-over processes in /proc"

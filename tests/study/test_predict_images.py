@@ -17,16 +17,17 @@ from typer.testing import CliRunner
 from llm4seg_probe.cli.app import app
 from llm4seg_probe.config import Config
 from llm4seg_probe.data import formats
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.splits import Split
+from llm4seg_probe.models.heads import decided
 from llm4seg_probe.models.network import build_network
-from llm4seg_probe.models.output import decided
-from llm4seg_probe.study.single.predict import predict_images
+from llm4seg_probe.models.outside import networks_given
 from llm4seg_probe.training import checkpoint
-from llm4seg_probe.training.evaluate import predict
+from llm4seg_probe.training.predict import predict_images
 from llm4seg_probe.training.run import load, run_content
+from llm4seg_probe.training.scoring import predicted_logits
 
-HERE = Path(__file__).stem
+LEVELS = f"{Path(__file__).stem}:Levels"
 DRAW = np.random.default_rng(0)
 TURNED = np.array(
     [[-0.98, 0.15, 0.1, 30.0], [-0.14, -0.97, 0.2, 40.0], [0.13, 0.19, 2.9, -5.0], [0, 0, 0, 1]]
@@ -52,6 +53,13 @@ class Levels(nn.Module):
         return 10 * torch.stack(levels, 1)
 
 
+@pytest.fixture(autouse=True)
+def given():
+    """The files below may name the network of levels."""
+    with networks_given([LEVELS]):
+        yield
+
+
 def run_at(path: Path, size: tuple[int, ...], step: float = 0.0, **values: dict) -> Path:
     """A ``run.pt`` of a network of levels."""
     exclusive = values.get("training", {}).get("output") == "softmax"
@@ -61,9 +69,9 @@ def run_at(path: Path, size: tuple[int, ...], step: float = 0.0, **values: dict)
             "arm": "cnn",
             "data": {"name": "nowhere", "image_size": size, "sampling": "patches"}
             | values.get("data", {}),
-            "backbone": {"name": f"{HERE}:Levels", "options": options},
+            "backbone": {"name": LEVELS, "options": options},
             "training": {"batch_size": 4} | values.get("training", {}),
-            "compute": {"threads": 1, "accelerator": "cpu"},
+            "compute": {"threads": 1, "device": "cpu"},
         }
     )
     split = Split(
@@ -198,7 +206,9 @@ def test_prediction_and_evaluation_decide_alike(tiny_data, tmp_path):
     run, collection = load(path), open_collection(str(tiny_data))
     assert [p.image.stem for p in found] == [s.image for s in collection.samples]
     for prediction, (_, logits) in zip(
-        found, predict(run.network, run.config, collection, collection.samples), strict=True
+        found,
+        predicted_logits(run.network, run.config, collection, collection.samples),
+        strict=True,
     ):
         mask = decided(logits[None], run.config)[0, 0].numpy()
         assert np.array_equal(picture(prediction.masks[0]) > 0, mask)

@@ -28,7 +28,7 @@ def test_tensors_and_plain_values_come_back(tmp_path: Path) -> None:
         "layer": None,
     }
     save(content, tmp_path / "run.pt")
-    found = read_run(tmp_path / "run.pt")
+    found = read(tmp_path / "run.pt")
     assert torch.equal(found.pop("state")["w"], content.pop("state")["w"])
     assert found == content
 

@@ -23,9 +23,9 @@ from llm4seg_probe.models.network import frozen_decoder
 from llm4seg_probe.models.reference import LANGUAGE_MODELS
 from llm4seg_probe.randomness import seeded
 from llm4seg_probe.training import checkpoint
-from llm4seg_probe.training.conversion import PUBLISHED_ARMS, convert
-from llm4seg_probe.training.fit import train
+from llm4seg_probe.training.published_checkpoint import PUBLISHED_ARMS, convert_checkpoint
 from llm4seg_probe.training.run import load
+from llm4seg_probe.training.train import train
 
 State = dict[str, Tensor]
 
@@ -104,7 +104,7 @@ def test_the_golden_networks_give_their_logits_as_runs(
 
     fields = golden(name)
     reference = written(golden_state(fields), tmp_path / "reference.pth")
-    found = convert(reference, tmp_path / "run.pt")
+    found = convert_checkpoint(reference, tmp_path / "run.pt")
     reference.unlink()
     monkeypatch.setenv("LLM4SEG_PROBE_CACHE", str(tmp_path / "empty"))  # no source to go back to
     moved = (tmp_path / "run.pt").rename(tmp_path / "elsewhere.pt")
@@ -127,7 +127,7 @@ def test_each_way_of_keeping_a_state_dict_gives_the_same_run(
         "model": {"model": boosted, "optimizer": {"lr": 0.1}},
         "module": {f"module.{name}": tensor for name, tensor in boosted.items()},
     }
-    convert(written(contents[wrap], tmp_path / "theirs.pth"), tmp_path / "run.pt")
+    convert_checkpoint(written(contents[wrap], tmp_path / "theirs.pth"), tmp_path / "run.pt")
     run = load(tmp_path / "run.pt")
     assert (run.name, run.arm, run.seed, run.epoch) == ("theirs", "llm", 41, None)
     assert (run.dataset, run.split.name, run.config.data.image_size) == (
@@ -237,20 +237,20 @@ def test_other_networks_are_refused_by_name(
 ) -> None:
     state = {name: tensor for name, tensor in {**boosted, **change}.items() if tensor is not None}
     with pytest.raises(CheckpointError, match=message):
-        convert(written(state, tmp_path / "theirs.pth"), tmp_path / "run.pt")
+        convert_checkpoint(written(state, tmp_path / "theirs.pth"), tmp_path / "run.pt")
 
 
 def test_what_cannot_be_converted_is_said(plain: State, tmp_path: Path) -> None:
     reference = written(plain, tmp_path / "theirs.pth")
     with pytest.raises(CheckpointError, match="has no decoder layer: it cannot be of arm 'llm'"):
-        convert(reference, tmp_path / "run.pt", "llm")
+        convert_checkpoint(reference, tmp_path / "run.pt", "llm")
     with pytest.raises(ConfigError, match="unknown arm of the published code 'adapters'"):
-        convert(reference, tmp_path / "run.pt", "adapters")
-    convert(reference, tmp_path / "run.pt")
+        convert_checkpoint(reference, tmp_path / "run.pt", "adapters")
+    convert_checkpoint(reference, tmp_path / "run.pt")
     with pytest.raises(CheckpointError, match=r"run.pt is a run of llm4seg-probe already"):
-        convert(tmp_path / "run.pt", tmp_path / "again.pt")
+        convert_checkpoint(tmp_path / "run.pt", tmp_path / "again.pt")
     with pytest.raises(CheckpointError, match=r"run.pt exists already: name a new file"):
-        convert(reference, tmp_path / "run.pt")
+        convert_checkpoint(reference, tmp_path / "run.pt")
 
 
 @pytest.fixture

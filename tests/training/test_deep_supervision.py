@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from llm4seg_probe import tables
 from llm4seg_probe.config import Config, TrainingConfig
 from llm4seg_probe.data.batches import ImageDataset
-from llm4seg_probe.data.opening import open_collection
+from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.errors import ConfigError, TrainingError
 from llm4seg_probe.models.network import build_network
-from llm4seg_probe.training.fit import train
 from llm4seg_probe.training.loss import SegmentationLoss, halving_mean, over_scales
 from llm4seg_probe.training.run import load
 from llm4seg_probe.training.task import SegmentationTask, scales_of
+from llm4seg_probe.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_outputs_that_are_no_logits_are_refused(
         ("data", {"image_size": (64, 64, 64)}, "backbone dynunet-2d is 2D. For 3D images there"),
         ("backbone", {"widths": (4, 8)}, "widths has 2 entries"),
         ("backbone", {"name": "cmunext", "widths": None}, "cmunext has one output; those that su"),
-        ("compute", {"accelerator": "gpu"}, "accelerator is 'gpu', but torch finds none here"),
+        ("compute", {"device": "cuda"}, "compute.device is .cuda., but torch finds none here"),
         ("compute", {"precision": "fp16"}, "precision is 'fp16', which needs a GPU, but compute"),
     ],
 )

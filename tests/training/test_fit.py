@@ -13,9 +13,12 @@ from llm4seg_probe import tables
 from llm4seg_probe.config import Config, load_config, to_yaml
 from llm4seg_probe.errors import CheckpointError, TrainingError
 from llm4seg_probe.models.network import build_network, frozen_decoder, portable_state
-from llm4seg_probe.training import checkpoint, folder
-from llm4seg_probe.training.fit import train
+from llm4seg_probe.training import (
+    checkpoint,
+    run_folder,
+)
 from llm4seg_probe.training.run import load
+from llm4seg_probe.training.train import train
 
 Vary = Callable[..., Config]
 
@@ -40,16 +43,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory, vary: Vary) -> Path:
 
 def same(one: Path, other: Path) -> None:
     """Assert that two runs gave the same weights, epochs and scores, to the bit."""
-    for name in (folder.BEST, folder.LAST):
+    for name in (run_folder.BEST, run_folder.LAST):
         a, b = (checkpoint.read(path / name) for path in (one, other))
-        key = "state" if name == folder.BEST else "state_dict"
+        key = "state" if name == run_folder.BEST else "state_dict"
         assert a[key].keys() == b[key].keys()
         for tensor in a[key]:
             assert torch.equal(a[key][tensor], b[key][tensor]), tensor
-    for name in (folder.METRICS, folder.SPLIT, folder.CONFIG):
+    for name in (run_folder.METRICS, run_folder.SPLIT, run_folder.CONFIG):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     scores = [
-        tables.read_table(path / folder.SCORES, tables.SCORES).drop(columns="run")
+        tables.read_table(path / run_folder.SCORES, tables.SCORES).drop(columns="run")
         for path in (one, other)
     ]
     assert scores[0].equals(scores[1])
@@ -141,7 +144,7 @@ def test_a_run_killed_in_the_middle_and_resumed_ends_the_same(vary: Vary, tmp_pa
             assert process.poll() is None, process.stderr
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
-    assert not folder.is_done(out)
+    assert not run_folder.is_done(out)
     train(config, out, resume=True)
     same(whole, out)
 
@@ -165,7 +168,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
     values["training"] |= {"epochs": 9, "cross_entropy_weight": 1e38}
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at epoch \d, step \d"):
         train(Config.model_validate(values), tmp_path / "diverging")
-    assert not folder.is_done(tmp_path / "diverging")
+    assert not run_folder.is_done(tmp_path / "diverging")
 
 
 def test_another_version_of_the_layer_is_refused(finished: Path, tmp_path: Path) -> None:

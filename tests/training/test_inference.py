@@ -14,11 +14,11 @@ from llm4seg_probe import tables
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import TrainingError
 from llm4seg_probe.measures.segmentation import segmentation_scores
-from llm4seg_probe.models.output import decided
-from llm4seg_probe.training.evaluate import predict, score
-from llm4seg_probe.training.fit import train
+from llm4seg_probe.models.heads import decided
 from llm4seg_probe.training.inference import images_at_once, logits_of, on_grid
 from llm4seg_probe.training.run import load
+from llm4seg_probe.training.scoring import predicted_logits, score
+from llm4seg_probe.training.train import train
 
 
 def windowed(size: tuple[int, ...], overlap: float = 0.5, sampling: str = "patches") -> Config:
@@ -176,7 +176,7 @@ def test_three_classes_that_exclude_each_other_end_to_end(organs, tiny_config, t
     samples = [collection.sample(image) for image in run.images("test")]
     best = scores[(scores["checkpoint"] == "best") & (scores["split"] == "test")]
     assert list(best["class"]) == list(classes) * len(samples)
-    for sample, logits in predict(run.network, config, collection, samples):
+    for sample, logits in predicted_logits(run.network, config, collection, samples):
         raw = collection.read(sample)
         assert logits.shape == (4, 36, 40), "background and three classes, on the image's grid"
         masks = decided(logits[None], config)
@@ -197,7 +197,7 @@ def test_classes_that_overlap_are_scored_each_for_itself(organs, tiny_config):
         def forward(self, images):
             return torch.ones(len(images), 3, 32, 32)
 
-    from llm4seg_probe.data.opening import open_collection
+    from llm4seg_probe.data.datasets import open_collection
 
     collection = open_collection(str(organs), classes=config.data.classes)
     rows = score(All(), config, collection, collection.samples[:1])
@@ -223,7 +223,7 @@ def test_volumes_are_trained_on_patches_and_scored_whole(volumes, tiny_config, t
     collection = run.collection()
     samples = [collection.sample(image) for image in run.images("test")]
     assert samples
-    for sample, logits in predict(run.network, config, collection, samples):
+    for sample, logits in predicted_logits(run.network, config, collection, samples):
         raw = collection.read(sample)
         assert raw.spacing == (2.0, 1.0, 1.0)
         assert logits.shape == (1, *raw.image.shape[1:]), "the volume's own grid"

@@ -106,6 +106,22 @@ def test_weight_decay_and_nesterov_by_hand() -> None:
     assert first_steps("sgd", momentum=0.9, nesterov=True)[0][0] == pytest.approx(0.715)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_fused_kernel_takes_the_steps_of_the_plain_one(name: str) -> None:
+    paths = []
+    for clip in (None, 1e9):  # with a limit on the gradient the kernel is the plain one
+        torch.manual_seed(0)
+        weights = [Parameter(torch.randn(7, 5)), Parameter(torch.randn(3))]
+        config = OptimiserConfig(name=name, lr=0.01, weight_decay=0.1, gradient_clip=clip)
+        chosen = optimiser(config, {"cnn": weights})
+        for _ in range(20):
+            chosen.zero_grad()
+            sum((weight**2).sum() + weight.sin().sum() for weight in weights).backward()
+            chosen.step()
+        paths.append(torch.cat([weight.detach().flatten() for weight in weights]))
+    torch.testing.assert_close(*paths, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import ConfigError
-from llm4seg_probe.models.output import class_logits, decided, output_channels, probabilities
-from llm4seg_probe.probing.gallery import predicted_labels
+from llm4seg_probe.models.heads import class_logits, decided, output_channels, probabilities
+from llm4seg_probe.probes.maps.gallery import predicted_labels
 from llm4seg_probe.yaml_files import validated
 
 

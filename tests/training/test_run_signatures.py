@@ -4,7 +4,7 @@ import pytest
 
 from llm4seg_probe import tables
 from llm4seg_probe.config import Config, to_yaml
-from llm4seg_probe.training.signatures import after_training, growing_gap, no_gain
+from llm4seg_probe.training.result_checks import after_training, growing_gap, no_gain
 
 
 def metrics(gaps, val_losses):

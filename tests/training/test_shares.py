@@ -1,6 +1,6 @@
 import pytest
 
-from llm4seg_probe.training.shares import SharedBatches, Shares
+from llm4seg_probe.training.task import SharedBatches, Shares
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])

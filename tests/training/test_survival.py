@@ -14,9 +14,12 @@ import torch
 from llm4seg_probe.cli.app import _of_the_system
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import TrainingError
-from llm4seg_probe.training import checkpoint, folder
-from llm4seg_probe.training.fit import train
+from llm4seg_probe.training import (
+    checkpoint,
+    run_folder,
+)
 from llm4seg_probe.training.run import load
+from llm4seg_probe.training.train import train
 
 KILLS, EPOCHS_A_LIFE = 10, 2
 
@@ -36,11 +39,11 @@ def toy(tiny_config: Config) -> Callable[..., Config]:
 
 def same_run(one: Path, other: Path) -> None:
     """Assert that two folders hold the same weights and the same files, to the bit."""
-    for name, key in ((folder.BEST, "state"), (folder.LAST, "state_dict")):
+    for name, key in ((run_folder.BEST, "state"), (run_folder.LAST, "state_dict")):
         a, b = (checkpoint.read(path / name)[key] for path in (one, other))
         assert a.keys() == b.keys()
         assert all(torch.equal(a[tensor], b[tensor]) for tensor in a), name
-    assert (one / folder.METRICS).read_bytes() == (other / folder.METRICS).read_bytes()
+    assert (one / run_folder.METRICS).read_bytes() == (other / run_folder.METRICS).read_bytes()
     assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
 
 
@@ -48,7 +51,7 @@ def same_run(one: Path, other: Path) -> None:
 def start() -> Callable[..., BaseProcess]:
     """Starts trainings in processes of their own, which a server with the imports done forks."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["llm4seg_probe.training.fit"])
+    context.set_forkserver_preload(["llm4seg_probe.training.train"])
 
     def started(config: Config, out: Path, *, resume: bool) -> BaseProcess:
         process = context.Process(target=train, args=(config, out), kwargs={"resume": resume})
@@ -60,7 +63,7 @@ def start() -> Callable[..., BaseProcess]:
 
 def saved(out: Path) -> int:
     """When ``last.pt`` was written last, 0 before it is."""
-    return (out / folder.LAST).stat().st_mtime_ns if (out / folder.LAST).is_file() else 0
+    return (out / run_folder.LAST).stat().st_mtime_ns if (out / run_folder.LAST).is_file() else 0
 
 
 def live(process: BaseProcess, out: Path, epochs: int, seconds: float) -> None:
@@ -109,7 +112,7 @@ def test_a_run_killed_while_it_is_scored_is_scored_again(
     whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     train(config, whole)
     live(start(config, killed, resume=False), killed, epochs=2, seconds=0.0)
-    assert not folder.is_done(killed)
+    assert not run_folder.is_done(killed)
     train(config, killed, resume=True)
     same_run(whole, killed)
 
@@ -132,9 +135,9 @@ def failed(config: Config, out: Path, error: type[Exception], message: str) -> E
     with pytest.raises(error, match=message) as refused:
         train(config, out)
     assert "\n" not in str(refused.value)
-    assert load(out / folder.BEST).epoch == 0
-    assert checkpoint.read(out / folder.LAST)["global_step"] == 3
-    assert not folder.is_done(out)
+    assert load(out / run_folder.BEST, network=config.backbone.name).epoch == 0
+    assert checkpoint.read(out / run_folder.LAST)["global_step"] == 3
+    assert not run_folder.is_done(out)
     assert not list(out.glob(".*"))
     return refused.value
 

@@ -9,11 +9,14 @@ from torch import Tensor
 from llm4seg_probe import tables
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import ConfigError, TrainingError
-from llm4seg_probe.training import checkpoint, folder
+from llm4seg_probe.training import (
+    checkpoint,
+    run_folder,
+)
 from llm4seg_probe.training.compute import check_device
-from llm4seg_probe.training.fit import train
-from llm4seg_probe.training.loggers import logger_names
+from llm4seg_probe.training.loggers import logger_names, loggers_given
 from llm4seg_probe.training.run import load
+from llm4seg_probe.training.train import train
 
 Vary = Callable[..., Config]
 
@@ -36,8 +39,8 @@ def plain(tiny_config: Config) -> Vary:
 def trained(config: Config, out: Path) -> tuple[dict[str, Tensor], pd.DataFrame]:
     """Last weights, and the rows of the epochs."""
     train(config, out)
-    rows = tables.read_table(out / folder.METRICS, tables.METRICS)
-    return checkpoint.read(out / folder.LAST)["state_dict"], rows
+    rows = tables.read_table(out / run_folder.METRICS, tables.METRICS)
+    return checkpoint.read(out / run_folder.LAST)["state_dict"], rows
 
 
 def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -61,7 +64,7 @@ def test_accumulated_batches_are_one_larger_batch(
     whole, whole_rows = trained(plain(training={"batch_size": large}), tmp_path / "large")
     close(small, whole)
     pd.testing.assert_frame_equal(small_rows, whole_rows, rtol=1e-5)
-    steps = [checkpoint.read(tmp_path / name / folder.LAST)["global_step"] for name in
+    steps = [checkpoint.read(tmp_path / name / run_folder.LAST)["global_step"] for name in
              ("accumulated", "large")]  # fmt: skip
     assert steps == [6, 6]
 
@@ -73,12 +76,12 @@ def test_early_stopping_ends_the_run_and_a_resumed_one_too(plain: Vary, tmp_path
     )
     _, rows = trained(config, tmp_path / "run")
     assert rows["epoch"].tolist() == [0, 1, 2, 3]
-    assert checkpoint.read_run(tmp_path / "run" / folder.BEST)["epoch"] == 0
-    (tmp_path / "run" / folder.ENVIRONMENT).unlink()  # as if killed before it was scored
-    before = (tmp_path / "run" / folder.LAST).read_bytes()
+    assert checkpoint.read_run(tmp_path / "run" / run_folder.BEST)["epoch"] == 0
+    (tmp_path / "run" / run_folder.ENVIRONMENT).unlink()  # as if killed before it was scored
+    before = (tmp_path / "run" / run_folder.LAST).read_bytes()
     train(config, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / folder.LAST).read_bytes() == before
-    assert folder.is_done(tmp_path / "run")
+    assert (tmp_path / "run" / run_folder.LAST).read_bytes() == before
+    assert run_folder.is_done(tmp_path / "run")
 
 
 def test_exclusive_classes_train_select_and_open(
@@ -88,10 +91,10 @@ def test_exclusive_classes_train_select_and_open(
     path = train(config, tmp_path / "run")
     content = checkpoint.read_run(path)
     assert content["state"]["layers.4.weight"].shape[0] == 2
-    scores = tables.read_table(tmp_path / "run" / folder.SCORES, tables.SCORES)
+    scores = tables.read_table(tmp_path / "run" / run_folder.SCORES, tables.SCORES)
     chosen = scores[(scores["checkpoint"] == "best") & (scores["split"] == "val")]
     assert chosen["iou"].mean() == pytest.approx(content["val_iou"], abs=1e-12)
-    run = load(path)
+    run = load(path, network="toy_networks:WithoutStatistics")
     with torch.no_grad():
         assert run.network(next(run.batches("test")).images).shape[1] == 2
 
@@ -115,7 +118,7 @@ def test_tensorboard_is_written_where_it_is_installed(plain: Vary, tmp_path: Pat
     [
         ({"TensorBordLogger": {}}, "unknown logger 'TensorBordLogger'. Did you mean 'TensorBoardL"),
         ({"Logger": {}}, "unknown logger 'Logger'"),
-        ({"CSVLogger": {"folder": 1}}, r"CSVLogger does not take \{'folder': 1\}"),
+        ({"CSVLogger": {"folder": 1}}, "CSVLogger: unknown option 'folder'"),
         ({"NeptuneLogger": {}}, "unknown logger 'NeptuneLogger'"),
     ],
 )
@@ -135,7 +138,10 @@ def test_a_logger_without_its_package_says_what_to_install(plain: Vary, tmp_path
     if not missing:
         pytest.skip("all of them are installed")
     assert set(missing) <= set(logger_names())
-    with pytest.raises(ConfigError, match=f"{missing[0]} needs a package that is not installed"):
+    with (
+        loggers_given(missing),
+        pytest.raises(ConfigError, match=f"{missing[0]} needs a package that is not installed"),
+    ):
         train(plain(training={"loggers": {missing[0]: {}}}), tmp_path / "run")
 
 
@@ -149,7 +155,7 @@ def test_two_processes_do_what_one_does(plain: Vary, tmp_path: Path) -> None:
     two, two_rows = trained(plain(training=shared, compute={"devices": 2}), tmp_path / "two")
     close(one, two)
     pd.testing.assert_frame_equal(one_rows, two_rows, rtol=1e-5)
-    assert folder.is_done(tmp_path / "two")
+    assert run_folder.is_done(tmp_path / "two")
     assert {path.name for path in (tmp_path / "two").iterdir()} == {
         path.name for path in (tmp_path / "one").iterdir()
     }
@@ -163,7 +169,7 @@ def test_two_processes_do_what_one_does(plain: Vary, tmp_path: Path) -> None:
     )
     with pytest.raises(TrainingError, match=r"the loss is nan at epoch 1, step 0; what was saved"):
         train(failing, tmp_path / "failing")
-    assert checkpoint.read(tmp_path / "failing" / folder.LAST)["global_step"] == 2
+    assert checkpoint.read(tmp_path / "failing" / run_folder.LAST)["global_step"] == 2
 
 
 @pytest.mark.slow
@@ -174,20 +180,23 @@ def test_a_compiled_network_is_the_same_network(plain: Vary, tmp_path: Path) -> 
     compiled, others = trained(plain(training=epoch, compute={"compile": True}), tmp_path / "fast")
     close(plainly, compiled)
     pd.testing.assert_frame_equal(rows, others, rtol=1e-4)
-    assert load(tmp_path / "fast" / folder.BEST).epoch == 0
+    assert (
+        load(tmp_path / "fast" / run_folder.BEST, network="toy_networks:WithoutStatistics").epoch
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
     ("compute", "message"),
     [
         ({"devices": 2, "sync_batchnorm": True}, "sync_batchnorm is true, but torch shares batch"),
-        ({"devices": 3, "accelerator": "gpu"}, "devices is 3, but there are 2 GPUs here"),
+        ({"devices": 3, "device": "cuda"}, "devices is 3, but there are 2 GPUs here"),
     ],
 )
 def test_devices_that_are_not_there_are_said(
     compute: dict, message: str, plain: Vary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpu = compute.get("accelerator") == "gpu"
+    gpu = compute.get("device") == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match=message):

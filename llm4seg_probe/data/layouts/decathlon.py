@@ -14,21 +14,26 @@ of ``test`` have no labels and are left out.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from llm4seg_probe.data.collection import Collection, Labels, Sample
-from llm4seg_probe.data.folders import read_groups
-from llm4seg_probe.data.formats import stem_of
-from llm4seg_probe.data.layout import check_classes, modality_of
-from llm4seg_probe.data.layouts.described import (
+from llm4seg_probe.data.findings import Finding
+from llm4seg_probe.data.formats import is_image, stem_of
+from llm4seg_probe.data.layouts.dataset_json import (
     DESCRIPTION,
     channels_in,
     labels_in,
     modality_named,
     read_json,
 )
+from llm4seg_probe.data.layouts.documented import check_classes, file_inside, modality_of
+from llm4seg_probe.data.layouts.plain import read_groups
+from llm4seg_probe.data.leftovers import unused
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.names import is_there
 
 LISTS = {"training": "train", "validation": "val"}
 """Lists of ``dataset.json`` that hold labels, and the side that their images are on."""
@@ -45,8 +50,8 @@ def is_decathlon(folder: Path) -> bool:
     if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
         return False
     first = str(listed[0].get("image", ""))
-    there = (folder / first).exists()
-    return bool(first) and (there or not (folder / _numbered(first)).exists())
+    there = is_there(folder / first)
+    return bool(first) and (there or not is_there(folder / _numbered(first)))
 
 
 def _numbered(name: str) -> str:
@@ -62,16 +67,22 @@ def read_decathlon(folder: Path, classes: tuple[str, ...]) -> Collection:
     labels: Labels = labels_in(description, path)
     check_classes(classes, labels, path)
     modality = modality_named(channels_in(description))
-    groups = read_groups(folder)
+    listed = [
+        stem_of(Path(str(entry.get("image", ""))))
+        for name in LISTS
+        for entry in _entries(description, name, path)
+        if isinstance(entry, dict)
+    ]
+    groups, noticed = read_groups(folder, listed)
     both = "validation" in description
     samples = [
         _sample(folder, entry, modality, groups, LISTS[name] if both else "")
         for name in LISTS
-        for entry in description.get(name, [])
+        for entry in _entries(description, name, path)
     ]
     names = [sample.image for sample in samples]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise DataError(f"{path}: the image '{name}' is listed more than once")
     return Collection(
         name=str(description.get("name") or folder.resolve().name),
@@ -81,7 +92,29 @@ def read_decathlon(folder: Path, classes: tuple[str, ...]) -> Collection:
         licence=str(description.get("licence") or description.get("license") or ""),
         source=str(description.get("reference", "")),
         note=str(description.get("description", "")),
+        noticed=(*noticed, *_left_over(folder, samples, description)),
     )
+
+
+def _left_over(
+    folder: Path, samples: list[Sample], description: dict[str, Any]
+) -> Iterator[Finding]:
+    """Findings on images and labels beside those listed, and on the list without labels."""
+    used = {path.absolute() for sample in samples for path in sample.files}
+    reason = f"{DESCRIPTION} does not list it"
+    for place in sorted({path.parent for path in used if path.parent != folder.absolute()}):
+        if place.is_relative_to(folder.absolute()):
+            yield from unused(folder.absolute(), place, used, is_image, reason)
+    if isinstance(test := description.get("test"), list) and test:
+        what = f"{len(test)} image(s) of the list 'test' have no labels"
+        yield Finding("note", "not used", (), what, "Nothing needs to be done")
+
+
+def _entries(description: dict[str, Any], name: str, path: Path) -> list[Any]:
+    entries = description.get(name, [])
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: '{name}' is no list of images and labels")
+    return entries
 
 
 def _sample(
@@ -105,9 +138,7 @@ def _sample(
 
 
 def _listed(folder: Path, name: Any) -> Path:
-    found = folder / str(name)
-    if not found.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{folder / DESCRIPTION}: '{name}' lies outside the folder")
+    found = file_inside(folder, str(name), folder / DESCRIPTION)
     if not found.is_file():
         raise DataError(f"{folder / DESCRIPTION}: there is no file {found}")
     return found

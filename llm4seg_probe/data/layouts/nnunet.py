@@ -15,21 +15,26 @@ out. A table ``groups.csv`` (image, group) says which cases are of one patient.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from llm4seg_probe.data.collection import Collection, Sample
-from llm4seg_probe.data.folders import by_stem, read_groups
-from llm4seg_probe.data.layout import check_classes, modality_of
-from llm4seg_probe.data.layouts.described import (
+from llm4seg_probe.data.findings import Finding
+from llm4seg_probe.data.formats import PICTURES, is_image, suffix_of
+from llm4seg_probe.data.layouts.dataset_json import (
     DESCRIPTION,
     channels_in,
     labels_in,
-    modality_named,
+    modality_for_nnunet,
     read_json,
 )
+from llm4seg_probe.data.layouts.documented import check_classes, modality_of
+from llm4seg_probe.data.layouts.plain import by_stem, read_groups
+from llm4seg_probe.data.leftovers import unused
+from llm4seg_probe.data.names import Matcher
 from llm4seg_probe.errors import DataError
 
-IMAGES, LABELS = "imagesTr", "labelsTr"
+IMAGES, LABELS, UNLABELLED = "imagesTr", "labelsTr", "imagesTs"
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
@@ -49,17 +54,23 @@ def read_nnunet(folder: Path, classes: tuple[str, ...]) -> Collection:
     labels = labels_in(description, path)
     check_classes(classes, labels, path)
     channels = channels_in(description)
-    masks = by_stem(folder / LABELS)
-    groups = read_groups(folder)
+    cases = _cases(folder / IMAGES, channels)
+    masks = {
+        known: path
+        for stem, path in by_stem(folder / LABELS).items()
+        if (known := Matcher(cases).find(stem)) is not None
+    }
+    groups, noticed = read_groups(folder, cases)
     samples = []
-    for case, files in _cases(folder / IMAGES, channels).items():
+    for case, files in cases.items():
         if case not in masks:
             raise DataError(
                 f"{files[0]}: has no mask {case} in {folder / LABELS}: add it, or take the "
                 "image out"
             )
         row = groups.get(case, {})
-        stated = row.get("modality") or modality_named(channels)
+        picture = suffix_of(files[0]) in PICTURES  # says by itself that it is one
+        stated = row.get("modality") or ("" if picture else modality_for_nnunet(channels))
         samples.append(
             Sample(
                 image=case,
@@ -79,7 +90,21 @@ def read_nnunet(folder: Path, classes: tuple[str, ...]) -> Collection:
         licence=str(description.get("licence") or description.get("license") or ""),
         source=str(description.get("reference", "")),
         note=str(description.get("description", "")),
+        noticed=(*noticed, *_left_over(folder, samples)),
     )
+
+
+def _left_over(folder: Path, samples: list[Sample]) -> Iterator[Finding]:
+    """Findings on images and labels that belong to no case, and on the cases without labels."""
+    used = {path for sample in samples for path in sample.files}
+    for place in (IMAGES, LABELS):
+        reason = f"no case of {IMAGES} has its name"
+        yield from unused(folder, folder / place, used, is_image, reason)
+    if (folder / UNLABELLED).is_dir() and (
+        count := sum(1 for _ in (folder / UNLABELLED).iterdir())
+    ):
+        what = f"{count} file(s) of {UNLABELLED} have no labels"
+        yield Finding("note", "not used", (), what, "Nothing needs to be done")
 
 
 def _cases(folder: Path, channels: tuple[str, ...]) -> dict[str, tuple[Path, ...]]:

@@ -17,15 +17,17 @@ import pandas as pd
 
 from llm4seg_probe.data.collection import FOREGROUND, Collection
 from llm4seg_probe.data.formats import stem_of
-from llm4seg_probe.data.layout import (
+from llm4seg_probe.data.layouts.documented import (
     DESCRIPTION,
     SEVERAL,
+    about_rows,
     check_classes,
     labels_of,
     read_description,
     read_table,
     sample_of,
 )
+from llm4seg_probe.data.names import on_disk
 from llm4seg_probe.errors import DataError
 
 SUFFIX = ".csv"
@@ -40,22 +42,18 @@ def read_path_table(path: Path, classes: tuple[str, ...]) -> Collection:
     labels = labels_of(description)
     check_classes(classes, labels, folder / DESCRIPTION)
     modality = str(description.get("modality", ""))
-    names = _names(table)
+    names = names_in(table)
+    refuse_twice(names, path)
     samples = []
     for name, row in zip(names, table.to_dict("records"), strict=True):
         where = f"{path}: image '{name}'"
         if not row["mask"]:
             raise DataError(f"{where}: has no mask")
         images, masks = (
-            [folder / part.strip() for part in row[column].split(SEVERAL)] for column in _NEEDED
+            [on_disk(folder, part) for part in row[column].split(SEVERAL)] for column in _NEEDED
         )
         values: dict[Any, str] = {**row, "image": name, "side": row.get("split", "")}
         samples.append(sample_of(values, images, masks, modality, where))
-    twice = pd.Series(names).duplicated()
-    if twice.any():
-        raise DataError(
-            f"{path}: the image '{names[int(twice.argmax())]}' stands in more than one row"
-        )
     return Collection(
         name=str(description.get("name") or path.stem),
         samples=tuple(samples),
@@ -64,13 +62,23 @@ def read_path_table(path: Path, classes: tuple[str, ...]) -> Collection:
         licence=str(description.get("licence", "")),
         source=str(description.get("source", "")),
         note=str(description.get("note", "")),
+        noticed=tuple(about_rows(table, path, (*_NEEDED, "name", "split"))),
     )
 
 
-def _names(table: pd.DataFrame) -> list[str]:
-    """Column ``name``; else stems, or paths without suffix where stems are not unique.
+def refuse_twice(names: list[str], path: Path) -> None:
+    """Raise DataError for an image that stands in more than one row."""
+    twice = pd.Series(names).duplicated()
+    if twice.any():
+        raise DataError(
+            f"{path}: the image '{names[int(twice.argmax())]}' stands in more than one row"
+        )
 
-    Slices of one volume have their number behind the name.
+
+def names_in(table: pd.DataFrame) -> list[str]:
+    """Names of a table's images: column ``name``; else stems, or paths where they are not unique.
+
+    Paths are without suffix. Slices of one volume have their number behind the name.
     """
     if "name" in table.columns:
         return [str(name) for name in table["name"]]

@@ -1,0 +1,1 @@
+"""Activations of a network: recorded, edited, and their nulls."""

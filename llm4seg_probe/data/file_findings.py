@@ -1,0 +1,77 @@
+"""What a file states of itself, and what is odd about it: findings on one file or image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from llm4seg_probe.data import formats
+from llm4seg_probe.data.collection import RawImage, Sample
+from llm4seg_probe.data.findings import Finding
+from llm4seg_probe.data.places import Place
+
+_FINEST, _COARSEST = 0.005, 50.0
+"""Millimetres between pixels below and above which the unit is doubted."""
+
+
+def scale(sample: Sample, raw: RawImage, constant: bool) -> Iterator[Finding]:
+    """Photographs that are not on a scale of 0 to 255, and spacings that are no millimetres."""
+    low, high = float(raw.image.min()), float(raw.image.max())
+    if sample.modality == "photo" and not constant and (low < 0 or high > 255 or high <= 1):
+        what = f"a photograph is on a scale of 0 to 255; this image runs from {low:g} to {high:g}"
+        advice = "State its modality (ct, mr) if these are units of their own, or store 8 bits"
+        yield Finding("warning", "scale", (sample.image,), what, advice)
+    if raw.spacing and not all(_FINEST <= mm <= _COARSEST for mm in raw.spacing):
+        what = f"pixels are {' x '.join(f'{mm:.3g}' for mm in raw.spacing)} mm apart"
+        advice = "Look whether the header's lengths are millimetres, and its unit is stated"
+        yield Finding("warning", "spacing", (sample.image,), what, advice)
+
+
+def stated_in(sample: Sample, kind: str, place: Place) -> Iterator[Finding]:
+    """What a header states that was applied, or that cannot be right."""
+    for remark in place.remarks:
+        applied = remark.endswith("read as millimetres")
+        advice = "Nothing needs to be done" if applied else "Look at the header, and mend it"
+        severity: Literal["note", "warning"] = "note" if applied else "warning"
+        what = f"the file of the {kind}: {remark}"
+        yield Finding(severity, "header", (sample.image,), what, advice)
+
+
+def two_spacings(sample: Sample) -> Iterator[Finding]:
+    """A spacing in the table that is not that of the file, which it replaces."""
+    if sample.spacing is None:
+        return
+    own = formats.read_image(sample.image_file, sample.slice, sample.modality)[1]
+    if own is not None and not np.allclose(own, sample.spacing, rtol=0.01):
+        table, file = (" x ".join(f"{mm:.3g}" for mm in s) for s in (sample.spacing, own))
+        what = f"the table says {table} mm, the file {file} mm"
+        advice = "The table is taken; leave its cells empty for what the files say"
+        yield Finding("warning", "spacing", (sample.image,), what, advice)
+
+
+def picture(sample: Sample, path: Path) -> Iterator[Finding]:
+    """What a picture's file states: bits, orientation, resolution."""
+    if formats.suffix_of(path) not in formats.PICTURES:
+        return
+    names = (sample.image,)
+    shown = formats.read_picture(path)
+    photo = sample.modality not in ("ct", "mr")
+    if photo and shown.full is not None and shown.full > 255:
+        top = int(shown.pixels.max())
+        what = f"{path}: has {shown.bits} bits, up to {top} of {shown.full:.0f}"
+        advice = (
+            f"It is divided by {shown.full / 255:.4g}, as the full scale: store fewer bits or "
+            "other units as NIfTI"
+        )
+        yield Finding("warning", f"{shown.bits} bits", names, what, advice)
+    if shown.turned != 1:
+        what = f"the picture is turned as its orientation (EXIF {shown.turned}) says"
+        advice = "As viewers show it; masks are to be drawn on what they show"
+        yield Finding("note", "orientation", names, what, advice)
+    if shown.resolution:
+        what = f"the picture states {shown.resolution}, which is not taken for its spacing"
+        advice = "Write spacing_y and spacing_x in samples.csv if it is the size of the thing shown"
+        yield Finding("warning", "resolution", names, what, advice)

@@ -1,0 +1,98 @@
+"""What the ``dataset.json`` of nnU-Net and of the Medical Decathlon says: labels and channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llm4seg_probe.data.collection import Labels
+from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.text import read_json_object
+
+DESCRIPTION = "dataset.json"
+IGNORE = "ignore"
+"""nnU-Net's name for voxels whose class nobody knows."""
+
+_MR = ("mr", "mri", "t1", "t2", "flair", "pd", "adc", "dwi", "swi", "dce", "bssfp")
+"""What the name of a channel begins with where it is a magnetic resonance image."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Contents of a JSON file that holds an object; raises DataError that names it."""
+    return read_json_object(path, DataError)
+
+
+def labels_in(description: dict[str, Any], path: Path) -> Labels:
+    """Values of each class, background left out; several for a region.
+
+    Reads both ways in which they are written, ``{"1": "liver"}`` and ``{"liver": 1}``. Raises
+    DataError that names the file: no labels, values that are no whole numbers, and nnU-Net's
+    ``ignore``, which no score here can honour.
+    """
+    written = description.get("labels")
+    if not isinstance(written, dict) or not written:
+        raise DataError(f"{path}: has no 'labels', which name the values in the masks")
+    if all(str(key).isdecimal() for key in written):
+        written = {str(name): value for value, name in written.items()}
+    found: dict[str, int | tuple[int, ...]] = {}
+    for name, value in written.items():
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(map(_is_value, values)):
+            raise DataError(
+                f"{path}: the label '{name}' is {value!r}; expected a number or several"
+            )
+        numbers = tuple(int(one) for one in values)
+        if name == IGNORE:
+            raise DataError(
+                f"{path}: the label '{IGNORE}' marks voxels without truth, which no score here "
+                "can honour; give them a class in the masks, and take it out of 'labels'"
+            )
+        if numbers != (0,):
+            found[name] = numbers if isinstance(value, list) else numbers[0]
+    if not found:
+        raise DataError(f"{path}: 'labels' names the background only")
+    return found
+
+
+def _is_value(written: object) -> bool:
+    text = str(written)
+    return text.isdecimal() and len(text) < 10
+
+
+def channels_in(description: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the channels in their order (``channel_names``, or ``modality`` as it was)."""
+    written = description.get("channel_names", description.get("modality"))
+    if not isinstance(written, dict):
+        return ()
+    if not all(str(key).isdecimal() for key in written):
+        return ()
+    return tuple(str(written[key]) for key in sorted(written, key=lambda key: (len(key), key)))
+
+
+def modality_named(channels: tuple[str, ...]) -> str:
+    """``ct`` or ``mr`` where the names of all channels say so, else nothing.
+
+    >>> modality_named(("FLAIR", "T1w", "t1gd", "T2w")), modality_named(("CT", "PET"))
+    ('mr', '')
+    """
+    names = [name.lower() for name in channels]
+    if names and all(name == "ct" for name in names):
+        return "ct"
+    return "mr" if names and all(name.startswith(_MR) for name in names) else ""
+
+
+def modality_for_nnunet(channels: tuple[str, ...]) -> str:
+    """``ct``, ``mr`` or ``photo`` as nnU-Net would normalise channels of these names.
+
+    It takes CT by a window, ``rgb_to_0_1`` as colours, and every other name (``zscore``,
+    ``noNorm``, ``rescale_to_0_1``, ``PET``, …) channel by channel, as ours takes MR. Nothing where
+    CT stands beside others, as an image has one modality here.
+
+    >>> modality_for_nnunet(("zscore",)), modality_for_nnunet(("CT", "PET"))
+    ('mr', '')
+    """
+    named = modality_named(channels)
+    names = {name.casefold() for name in channels}
+    if named or not names or "ct" in names:
+        return named
+    return "photo" if names == {"rgb_to_0_1"} else "mr"

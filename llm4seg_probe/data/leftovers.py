@@ -1,0 +1,79 @@
+"""Files in a data folder that are not used, each with its reason: nothing is silently left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from llm4seg_probe.data import dicom
+from llm4seg_probe.data.findings import Finding
+
+KIND = "not used"
+_SYSTEM = ("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "dicomdir", "__macosx")
+_BESIDE = (
+    ".txt", ".md", ".rst", ".pdf", ".json", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html",
+    ".py", ".sh", ".log", ".doc", ".docx", ".xls", ".xlsx", ".raw", ".zraw", ".sha256", ".md5",
+)  # fmt: skip
+"""Suffixes of what lies beside images without being one."""
+Reason = Callable[[Path], str]
+
+
+def is_of_a_system(path: Path) -> bool:
+    """Whether a file or folder is one that a system or a tool keeps for itself.
+
+    >>> [is_of_a_system(Path(name)) for name in ("__MACOSX", ".ipynb_checkpoints", "@eaDir", "a")]
+    [True, True, True, False]
+    """
+    name = path.name.lower()
+    return name.startswith((".", "__", "@")) or name in _SYSTEM
+
+
+def unused(
+    root: Path, folder: Path, used: Iterable[Path], readable: Callable[[Path], bool], reason: str
+) -> Iterator[Finding]:
+    """Findings on what lies in a folder beside the paths that are used.
+
+    ``readable`` is whether a path is of a format that is read, and ``reason`` says why one of
+    these is not used.
+    """
+    taken = set(used)
+    found: dict[tuple[str, bool], list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path in taken or is_of_a_system(path):
+            continue
+        what, worth = _why(path, readable, reason)
+        if what:
+            found.setdefault((what, worth), []).append(path.relative_to(root).as_posix())
+    for (what, worth), paths in found.items():
+        yield finding(paths, what, warning=worth)
+
+
+def finding(paths: Iterable[str], why: str, *, warning: bool = True) -> Finding:
+    """That files are not used, with the reason; ``warning`` where they may have been meant."""
+    names = tuple(paths)
+    counted = f"{len(names)} file{'s are' if len(names) > 1 else ' is'} not used: {why}"
+    advice = "Mend or move them" if warning else "Nothing needs to be done"
+    return Finding("warning" if warning else "note", KIND, names, counted, advice)
+
+
+def _why(path: Path, readable: Callable[[Path], bool], reason: str) -> tuple[str, bool]:
+    if path.is_symlink() and not path.exists():
+        return "a link to a file that is not here (git annex get, datalad get)", True
+    if path.is_dir():
+        return _why_folder(path, readable), True
+    if readable(path):
+        return reason, True
+    if path.suffix.lower() in _BESIDE or not path.suffix:
+        return "no image", False
+    return f"the format {path.suffix.lower()} is not read (convert it)", True
+
+
+def _why_folder(folder: Path, readable: Callable[[Path], bool]) -> str:
+    if dicom.series_files(folder):
+        return "a folder with a DICOM series that belongs to no image"
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir() and not is_of_a_system(inner) and dicom.series_files(inner):
+            return "a folder whose DICOM files lie one folder deeper (move them up)"
+    if any(readable(path) for path in folder.iterdir() if not is_of_a_system(path)):
+        return "a folder inside this one; only the files beside it are read"
+    return "a folder without images"

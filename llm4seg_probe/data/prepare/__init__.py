@@ -1,0 +1,1 @@
+"""Prepare the published data sets of the paper."""

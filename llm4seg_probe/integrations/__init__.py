@@ -1,0 +1,1 @@
+"""Other people's training pipelines, with the booster in their networks."""

@@ -1,0 +1,1 @@
+"""Results in the hand: what every command gives, as one object in Python that writes nothing."""

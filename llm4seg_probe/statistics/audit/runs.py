@@ -1,0 +1,240 @@
+"""Audit of a table with a row per run, or per run and case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from llm4seg_probe.column_words import plain, words
+from llm4seg_probe.errors import TableError, unknown
+from llm4seg_probe.scores import default_margin, known
+from llm4seg_probe.statistics.assessment import assess
+from llm4seg_probe.statistics.audit.checks import Inspected, inspect
+from llm4seg_probe.statistics.audit.result import Audit, Design, Test
+from llm4seg_probe.statistics.bootstrap import FEWEST_GROUPS
+from llm4seg_probe.statistics.compare import Question, comparison, remarks
+from llm4seg_probe.statistics.findings import Finding
+from llm4seg_probe.statistics.pairs import Paired, pairs_in
+from llm4seg_probe.statistics.reader import Asked, Reading, read
+from llm4seg_probe.statistics.roles import NAMES
+from llm4seg_probe.statistics.rows import as_text
+from llm4seg_probe.statistics.table_file import TableFile
+
+BASELINES = (
+    "baseline", "cnn", "unet", "u_net", "vanilla", "control", "plain", "base", "none", "reference",
+)  # fmt: skip
+
+_DOUBTFUL = ("far from the others", "left out", "in some runs only")
+"""What makes a note of a comparison a doubt."""
+
+
+def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
+    """Audit a table of single results; see :func:`audit.audit`."""
+    reading, guessed = _of_runs(_by_our_name(read(file, asked)))
+    arms = as_text(reading.table[reading.columns.arm]).drop_duplicates().tolist()
+    base, how = chosen_baseline(arms, question.wanted.baseline or None)
+    margin = question.margin
+    if margin is None:
+        margin = default_margin(reading.score, reading.largest)
+    share = _test_share(reading, question.test_share)
+    wanted = replace(question.wanted, baseline=base)
+    question = replace(question, wanted=wanted, margin=margin, test_share=share)
+    rules = question.rules(reading)
+    findings = [*guessed, *reading.findings]
+    findings += inspect(Inspected(_canonical(reading), reading.score, rules.margin, base))
+    findings += [*remarks(reading, question), Finding("note", how)]
+    pairs: list[Paired] = []
+    rows = pd.DataFrame()
+    try:
+        pairs = pairs_in(reading, wanted)
+        rows = comparison(assess(pairs, rules))
+        findings += _noted(rows)
+    except TableError as error:
+        findings.insert(0, Finding("fault", f"not comparable: {error}"))
+    design = _design(reading, pairs, len(arms))
+    order = ("fault", "doubt", "note")
+    findings.sort(key=lambda finding: order.index(finding.level))
+    return Audit(
+        design, reading.score, base, rules.margin, reading.matches,
+        tuple(dict.fromkeys(findings)), _tests(design, pairs), rows, pd.DataFrame(),
+    )  # fmt: skip
+
+
+def chosen_baseline(arms: Sequence[str], named: str | None) -> tuple[str, str]:
+    """The arm that the others are compared with, and how it was found.
+
+    Raises TableError where the one named is none, or there is only one arm.
+    """
+    if len(arms) < 2:
+        raise TableError(f"only one arm ({', '.join(arms)}): there is nothing to compare it with")
+    if named is not None:
+        if named not in arms:
+            raise TableError(unknown("arm", named, arms))
+        return named, f"baseline: {named}, as given"
+    for arm in arms:
+        if plain(arm) in BASELINES:
+            return arm, f"baseline: {arm}, by its name"
+    return arms[0], f"baseline: {arms[0]}, the first in the table; name another if it is not"
+
+
+def _by_our_name(reading: Reading) -> Reading:
+    """The reading with the score under our name for it, such as ``iou`` for "IoU (%)"."""
+    kind = known(reading.score)
+    name = kind.name if kind else plain(reading.score)
+    if name in reading.table.columns:
+        return reading
+    return replace(reading, table=reading.table.rename(columns={reading.score: name}), score=name)
+
+
+def _of_runs(reading: Reading) -> tuple[Reading, list[Finding]]:
+    """The reading with a seed, and with folds where seeds are folds."""
+    table, columns = reading.table, reading.columns
+    if reading.fold is not None and table[reading.fold].nunique() < 2:
+        reading = replace(reading, fold=None)
+    if not columns.seed and reading.fold is None:
+        name = "seed" if "seed" not in table.columns else "the seed"
+        table = table.assign(**{name: 0})
+        return replace(reading, table=table, columns=replace(columns, seed=name)), []
+    if not columns.seed:
+        assert reading.fold is not None
+        return replace(reading, columns=replace(columns, seed=reading.fold)), []
+    if reading.seeds_are_folds:
+        told = (
+            f"each case is in one value of {columns.seed} only: these are folds and no seeds, and "
+            f"are compared as folds (--fold {columns.seed})"
+        )
+        return replace(reading, fold=columns.seed), [Finding("doubt", told)]
+    return reading, []
+
+
+def _canonical(reading: Reading) -> pd.DataFrame:
+    """The table under our names, for the checks."""
+    columns, table = reading.columns, reading.table
+    named: dict[str, str | None] = {
+        "dataset": columns.dataset, "arm": columns.arm, "seed": columns.seed,
+        "image": columns.case, "group": columns.group, "fold": reading.fold,
+    }  # fmt: skip
+    for match in reading.matches:
+        if match.role in ("split", "epoch"):
+            named[match.role] = match.column
+    if columns.case and not columns.group and words(columns.case) in NAMES["group"]:
+        named["group"] = columns.case  # a row per patient: each case is one
+    rows = pd.DataFrame({name: table[column] for name, column in named.items() if column})
+    for name in reading.average_over:
+        rows["class"] = table[name]
+    if "dataset" not in rows:
+        rows["dataset"] = ""
+    for name in ("arm", "dataset"):
+        rows[name] = as_text(rows[name])
+    rows["value"] = table[reading.score]
+    return rows
+
+
+def _noted(rows: pd.DataFrame) -> list[Finding]:
+    """The notes of the comparisons, each once, with its pair where there are several."""
+    told: dict[str, list[str]] = {}
+    for _, row in rows.iterrows():
+        place = f" on {row['dataset']}" if row["dataset"] else ""
+        for note in filter(None, str(row["note"]).split("; ")):
+            told.setdefault(note, []).append(f"{row['a']} against {row['b']}{place}")
+    return [
+        Finding(
+            "doubt" if any(sign in note for sign in _DOUBTFUL) else "note",
+            note if len(pairs) == len(rows) else f"{', '.join(pairs[:4])}: {note}",
+        )
+        for note, pairs in told.items()
+    ]
+
+
+def _design(reading: Reading, pairs: Sequence[Paired], arms: int) -> Design:
+    table, columns = reading.table, reading.columns
+    arm = as_text(table[columns.arm])
+    units = table[reading.fold or columns.seed]
+    seeds = int(units.groupby(arm).nunique().max())
+    folds = reading.fold is not None
+    if folds and columns.seed != reading.fold:
+        both = table[[reading.fold, columns.seed]].astype(str).agg(" ".join, axis=1)
+        repeated = table.groupby([arm, table[reading.fold]])[columns.seed].nunique().max() > 1
+        seeds = int(both.groupby(arm).nunique().max()) if repeated else seeds
+    case = [name for name in (columns.group, columns.case) if name]
+    cases = len(table[case].drop_duplicates()) if columns.case else None
+    shares = {pair.paired for pair in pairs}
+    paired = ["fold"] if folds else ["seed"] if True in shares and seeds > 1 else []
+    if cases is not None:
+        paired.append("case")
+    datasets = table[columns.dataset].nunique() if columns.dataset else 1
+    return Design(
+        kind="per fold" if folds else "per seed" if cases is None else "per case",
+        paired_by=tuple(paired),
+        arms=arms,
+        seeds=seeds,
+        cases=cases,
+        groups=table[columns.group].nunique() if columns.group else None,
+        datasets=datasets,
+        comparisons=len(pairs) or (arms - 1) * datasets,
+        mixed=shares == {True, False},
+    )
+
+
+def _test_share(reading: Reading, given: float | None) -> float | None:
+    """Part of the data in a test fold: as given, else one over the number of folds."""
+    if reading.fold is None:
+        return None
+    return given if given is not None else 1 / reading.table[reading.fold].nunique()
+
+
+def _tests(design: Design, pairs: Sequence[Paired]) -> tuple[Test, ...]:
+    many = design.seeds > 1
+    folds = design.kind == "per fold"
+    paired = many and "seed" in design.paired_by and not folds
+    alone = many and not folds and (design.mixed or not paired)
+    one_run = "one run per arm has no spread between runs"
+    units = design.groups if design.groups is not None else design.cases
+    some = "some arms share their seeds" if design.mixed else "the arms share their seeds"
+    seeds_why = some if paired else (
+        "folds share training data" if folds else one_run if not many else "no seeds are shared"
+    )  # fmt: skip
+    return (
+        Test("paired t-test over seeds", paired, seeds_why),
+        Test("exact sign-flip test over seeds", paired, seeds_why),
+        Test(
+            "Welch's t-test over runs", alone,
+            "some arms share no seeds" if alone and paired else
+            "the runs share nothing" if alone else
+            "it throws the pairing away" if paired else seeds_why,
+        ),
+        Test(
+            "exact permutation of two groups of runs", alone,
+            "the runs share nothing" if alone else
+            "it throws the pairing away" if paired else seeds_why,
+        ),
+        Test(
+            "corrected resampled t-test over folds", folds,
+            "folds share training data" if folds else "there are no folds",
+        ),
+        Test(
+            "equivalence within the margin (TOST)", many and _spread(pairs),
+            one_run if not many else
+            "there is a spread between runs" if _spread(pairs) else "the differences do not vary",
+        ),
+        Test(
+            "interval over patients",
+            not folds and (paired or not many) and (units or 0) >= FEWEST_GROUPS,
+            f"{units} patients" if units is not None else "the table has no cases",
+        ),
+        Test(
+            "test over the cases of one run, as evidence for a method", False,
+            "cases tell two trained models apart; another training run is another model",
+        ),
+    )  # fmt: skip
+
+
+def _spread(pairs: Sequence[Paired]) -> bool:
+    """Whether any pair's runs differ; without pairs nothing is known against it."""
+    return not pairs or any(
+        float(values.mean(axis=1).std()) > 0 for pair in pairs for values in (
+            (pair.values_a - pair.values_b,) if pair.paired else (pair.values_a, pair.values_b)
+        )
+    )  # fmt: skip

@@ -1,0 +1,214 @@
+"""Average scores over the classes of a case, the cases of a class, and the cases of a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.statistics.columns import column_named
+from llm4seg_probe.statistics.rows import Columns, as_text, keyed, some_of
+
+Absent = Literal["case", "per-case", "per-class"]
+ABSENT: dict[Absent, str] = {
+    "case": "a case that lacks a class is left out with its other classes",
+    "per-case": "the mean of a case is over the classes that it has, as MetricsReloaded",
+    "per-class": "each class is averaged over the cases that have it, then classes, as nnU-Net",
+}
+"""What to do with the classes that a case does not have."""
+
+
+def scored(
+    table: pd.DataFrame, score: str, columns: Columns, average_over: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The key columns and ``value``, one row per data set, arm, seed and case.
+
+    Columns in ``average_over`` (such as ``class``) are averaged over, within a case. Raises
+    TableError when the score is no number, when a key is empty, when a column that is neither
+    key nor averaged over tells measurements apart, or when rows are doubled. Infinite values
+    count as missing.
+    """
+    rows = keyed(table, score, columns, average_over)
+    if average_over:
+        rows = _case_means(rows, columns, average_over, "case")
+    return rows.assign(value=rows["value"].where(np.isfinite(rows["value"])))
+
+
+def measurements(
+    table: pd.DataFrame,
+    score: str,
+    columns: Columns,
+    average_over: Sequence[str],
+    absent: Absent,
+    drop_unpaired: bool,
+) -> tuple[pd.DataFrame, Columns, list[str]]:
+    """Rows of :func:`scored` with infinite scores as they are, and with absent classes as told.
+
+    Returns the rows, their columns (without cases where classes are averaged first), and notes.
+    Raises TableError where a class is absent in some runs of a case only; with ``drop_unpaired``
+    it is then left out of all of them.
+    """
+    rows = keyed(table, score, columns, average_over)
+    if not average_over:
+        return rows, columns, []
+    rows, notes = _without_absent(rows, columns, average_over, absent, drop_unpaired)
+    if absent == "per-class":
+        run = [name for name in (columns.dataset, columns.arm, columns.seed) if name]
+        by_class = rows.groupby([*run, *average_over], sort=False, observed=True)["value"].mean()
+        means = by_class.groupby(run, sort=False, observed=True).mean().reset_index()
+        return means, replace(columns, case=None, group=None), notes
+    return _case_means(rows, columns, average_over, absent), columns, notes
+
+
+def _case_means(
+    rows: pd.DataFrame, columns: Columns, average_over: Sequence[str], absent: Absent
+) -> pd.DataFrame:
+    """Mean over the rows of one case, all cases of a kind alike; NaN where one of them is.
+
+    With ``per-case`` the mean is over the classes that there are.
+    """
+    by = rows.groupby(columns.keys, sort=False, observed=True)["value"]
+    sizes = by.size()
+    per_case = [name for name in (columns.dataset, columns.group, columns.case) if name]
+    spread = sizes.groupby(level=per_case).nunique() if per_case else pd.Series([sizes.nunique()])
+    if (spread > 1).any():
+        raise TableError(
+            f"averaging over {', '.join(average_over)}: not all runs have the same number of rows "
+            f"for {' '.join(map(str, np.atleast_1d(spread.index[spread > 1][0])))}"
+        )
+    means = by.mean() if absent == "per-case" else by.mean().where(by.count() == sizes)
+    return means.reset_index()
+
+
+def _without_absent(
+    rows: pd.DataFrame,
+    columns: Columns,
+    average_over: Sequence[str],
+    absent: Absent,
+    drop_unpaired: bool,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Classes that some case lacks: left out with the case, or alone, the same in all its runs."""
+    case = [name for name in (columns.dataset, columns.group, columns.case) if name]
+    if columns.case is None or rows["value"].notna().all():
+        return rows, []
+    cell = [*case, *average_over]
+    filled = rows["value"].notna()
+    counts = rows.assign(filled=filled).groupby(cell, observed=True)["filled"].agg(["sum", "size"])
+    nowhere = counts.index[counts["sum"] == 0]
+    some = counts.index[(counts["sum"] > 0) & (counts["sum"] < counts["size"])]
+    in_cell = pd.MultiIndex.from_frame(rows[cell])
+    notes = []
+    if absent == "per-class":
+        if len(some):
+            notes.append(
+                f"{len(some)} classes of cases have a score in some runs only, so that a run's "
+                f"mean is over its own cases, as nnU-Net's ({some_of(_named(some), 4)})"
+            )
+        return rows, notes
+    if absent == "per-case":
+        if len(some) and not drop_unpaired:
+            raise TableError(
+                f"{some_of(_named(some), 4)}: no score in some runs only. Fill them, or leave them "
+                "out of all runs with drop_unpaired (--drop-unpaired)"
+            )
+        if len(some):
+            notes.append(
+                f"{len(some)} classes of cases without a score in some run are left out of all "
+                f"({some_of(_named(some), 4)})"
+            )
+        return rows.assign(value=rows["value"].where(~in_cell.isin(some))), notes
+    # A case that has no score of any class stays, and is counted where arms are brought together.
+    of_case = pd.MultiIndex.from_frame(rows[case])
+    lacking = of_case[in_cell.isin(nowhere)].unique()
+    has_other = of_case[filled.to_numpy()].unique()
+    partly = lacking[lacking.isin(has_other)]
+    if len(partly):
+        notes.append(
+            f"{len(partly)} cases that lack a class in every run are left out with their other "
+            f"classes ({some_of(_named(partly), 4)})"
+        )
+    return rows[~of_case.isin(partly)], notes
+
+
+def _named(index: pd.Index) -> list[str]:
+    """Places of an index in words."""
+    return [" ".join(str(part) for part in np.atleast_1d(place)) for place in index.tolist()]
+
+
+UNIT = "fold of seed"
+
+
+def by_fold(
+    table: pd.DataFrame,
+    score: str,
+    columns: Columns,
+    fold: str,
+    average_over: Sequence[str],
+    absent: Absent = "case",
+    drop_unpaired: bool = False,
+) -> tuple[pd.DataFrame, Columns, list[str]]:
+    """Rows of :func:`scored`, one per arm and fold: the mean over the fold's own cases.
+
+    A table that repeats the folds by seed has a unit for each pair of the two; one without seeds,
+    or with one seed for each fold, has a unit for each fold.
+
+    Returns the rows, their columns, and notes on what was left out. Raises TableError where the
+    arms of a fold were not scored on the same cases, or a score is missing; with
+    ``drop_unpaired`` those cases are left out of all arms.
+    """
+    fold = column_named(table, fold, "column (fold)")
+    unit = as_text(table[fold])
+    if columns.seed in table.columns and columns.seed != fold:
+        runs = table.groupby([columns.arm, fold], observed=True)[columns.seed].nunique()
+        if runs.max() > 1:
+            unit = unit + " of " + as_text(table[columns.seed])
+    units = table.drop(columns=[fold]).assign(**{UNIT: unit})
+    columns = replace(columns, seed=UNIT).present_in(units)
+    rows, columns, notes = measurements(units, score, columns, average_over, absent, drop_unpaired)
+    keys = [name for name in (columns.dataset, columns.arm, UNIT) if name]
+    own = [name for name in (columns.group, columns.case) if name]
+    if own:
+        rows = _in_every_arm(rows, columns, own, drop_unpaired, notes)
+    elif rows["value"].isna().any():
+        empty = rows.loc[rows["value"].isna(), UNIT].drop_duplicates().tolist()
+        if not drop_unpaired:
+            raise TableError(f"{score} is empty for fold {empty[0]}")
+        rows = rows[~rows[UNIT].isin(empty)]
+        notes.append(f"fold {some_of(empty)} without a score in some arm is left out")
+    means = rows.groupby(keys, sort=False, observed=True)["value"].mean().reset_index()
+    return means, replace(columns, case=None, group=None), notes
+
+
+def _in_every_arm(
+    rows: pd.DataFrame,
+    columns: Columns,
+    own: list[str],
+    drop_unpaired: bool,
+    notes: list[str],
+) -> pd.DataFrame:
+    """The cases of each fold that have a score in every arm."""
+    place = [name for name in columns.keys if name != columns.arm]
+    filled = rows[rows["value"].notna()]
+    counts = filled.groupby(place, observed=True).size()
+    every = rows.groupby(place, observed=True).size()
+    lacking = every.index[counts.reindex(every.index, fill_value=0) != rows[columns.arm].nunique()]
+    if not len(lacking):
+        return rows
+    fold = lacking.to_frame()[UNIT].iloc[0]
+    cases = lacking.to_frame().loc[lambda frame: frame[UNIT] == fold, own[-1]].astype(str).tolist()
+    if not drop_unpaired:
+        raise TableError(
+            f"fold {fold}: its {len(cases)} cases were not scored in every arm "
+            f"({some_of(cases, 4)}): score them, or leave them out with drop_unpaired "
+            "(--drop-unpaired)"
+        )
+    named = lacking.to_frame()[own[-1]].astype(str).tolist()
+    notes.append(
+        f"{len(named)} cases without a score in some arm are left out of all ({some_of(named, 4)})"
+    )
+    kept = rows.set_index(place).index
+    return rows[~kept.isin(lacking)]

@@ -1,0 +1,173 @@
+"""Findings: what is guessed, not used, or doubtful in the columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from llm4seg_probe.column_words import plain, words
+from llm4seg_probe.scores import parse_score
+from llm4seg_probe.statistics.columns import STATES, Recognised
+from llm4seg_probe.statistics.roles import Role
+from llm4seg_probe.statistics.rows import SEPARATE, Columns, as_text
+from llm4seg_probe.statistics.score_columns import score_columns
+
+_FINISHED = frozenset({"finished", "completed", "complete", "succeeded", "success", "done", "ok"})
+_UNFINISHED = frozenset(
+    (
+        "failed", "crashed", "killed", "running", "preempted", "pending", "scheduled", "error",
+        "aborted",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing seen in a table.
+
+    fault: the comparison cannot stand as it is; doubt: ask the authors; note: good to know.
+    """
+
+    level: Literal["fault", "doubt", "note"]
+    what: str
+
+
+def guesses(found: Recognised) -> list[Finding]:
+    """What no name gave away may be anything that was counted."""
+    told = []
+    roles: tuple[Role, ...] = ("arm", "seed", "case")
+    for role in roles:
+        match = found.matches.get(role)
+        if match is not None and match.how == "content":
+            told.append(
+                Finding(
+                    "doubt",
+                    f"column {match.column} was taken for the {role} by what it holds: is it one? "
+                    f"(--{role} names another)",
+                )
+            )
+    seed = found.matches.get("seed")
+    if (
+        seed is not None
+        and seed.how == "name"
+        and words(seed.column) in ("run", "trial", "try", "run_number")
+    ):
+        told.append(
+            Finding(
+                "doubt",
+                f"column {seed.column} was taken for the seed: if run 1 of one arm shares nothing "
+                "with run 1 of another, the runs are not paired (--unpaired)",
+            )
+        )
+    return told
+
+
+def left_over(
+    table: pd.DataFrame,
+    found: Recognised,
+    columns: Columns,
+    used: Collection[str],
+) -> list[Finding]:
+    """Columns that are not used: named, and doubted where results were pooled over their values.
+
+    used: names of the columns that are. The match of the score says how it was found.
+    """
+    told = [
+        Finding("note", f"column {column} {reason}")
+        for column, reason in found.rejected.items()
+        if column not in used
+    ]
+    rest = [str(name) for name in table.columns if name not in used and name not in found.rejected]
+    scores = score_columns(table, rest)
+    if scores:
+        score = found.matches["score"]
+        side = parse_score(score.column).side
+        sides = {name.side for name in scores.values()} - {side}
+        guessed = score.how != "given" and bool(side or sides - {""})
+        told.append(
+            Finding(
+                "doubt" if guessed else "note",
+                f"not compared: {', '.join(scores)} (--score names another)",
+            )
+        )
+    others = [name for name in rest if name not in scores]
+    run = [*filter(None, (columns.dataset, columns.arm, columns.seed, found.column("fold")))]
+    pooled = [name for name in others if _is_pooled(table, name, columns.arm, run)]
+    for name in pooled:
+        told.append(
+            Finding(
+                "doubt",
+                f"results are pooled over {name} ({values_of(table[name])}): --where {name}=… "
+                f"compares one of them, --dataset {name} each by itself",
+            )
+        )
+    nests = next((name for name in others if _nests_cases(table, name, columns)), None)
+    if nests is not None:
+        told.append(
+            Finding(
+                "doubt",
+                f"each case lies within one {nests}, of which there are {table[nests].nunique()}: "
+                f"if these are patients, --group {nests}",
+            )
+        )
+    unused = [name for name in others if name not in pooled]
+    if unused:
+        told.append(Finding("note", f"not used: {', '.join(unused)}"))
+    return told
+
+
+def _nests_cases(table: pd.DataFrame, name: str, columns: Columns, fewest: int = 6) -> bool:
+    """Whether several cases lie within each value of a column, as slices do within a patient."""
+    values = table[name]
+    if columns.case is None or columns.group is not None:
+        return False
+    if pd.api.types.is_float_dtype(values.dtype) or not values.notna().all():
+        return False
+    case = [key for key in (columns.dataset, columns.case) if key]
+    cases = table[case].drop_duplicates()
+    if not fewest <= values.nunique() <= len(cases) / 2:
+        return False
+    return bool((table.groupby(case, observed=True)[name].nunique() == 1).all())
+
+
+def _is_pooled(table: pd.DataFrame, name: str, arm: str, run: list[str], most: int = 12) -> bool:
+    """Whether a column parts the runs of every arm in the same few groups, as a setting does."""
+    values = table[name]
+    if plain(name) in SEPARATE or pd.api.types.is_float_dtype(values.dtype):
+        return False
+    if not 2 <= values.nunique() <= most:
+        return False
+    if (table.groupby(run, observed=True)[name].nunique() > 1).any():
+        return False
+    by_arm = [frozenset(own) for _, own in as_text(values).groupby(as_text(table[arm]))]
+    return len(set(by_arm)) == 1 and len(by_arm) > 1
+
+
+def unfinished(table: pd.DataFrame) -> list[Finding]:
+    """Runs that an export says did not finish."""
+    for name in map(str, table.columns):
+        if plain(name) not in STATES[:2]:
+            continue
+        states = as_text(table[name]).str.strip()
+        words_of = states.str.lower()
+        if not set(words_of) <= _FINISHED | _UNFINISHED or set(words_of) <= _FINISHED:
+            continue
+        count = int(words_of.isin(_UNFINISHED).sum())
+        done = next(iter(states[words_of.isin(_FINISHED)]), "finished")
+        return [
+            Finding(
+                "doubt",
+                f"{count} of {len(table)} rows are of runs that did not finish ({name}): --where "
+                f"{name}={done} leaves them out",
+            )
+        ]
+    return []
+
+
+def values_of(column: pd.Series, most: int = 6) -> str:
+    """The first few values of a column, in words."""
+    values = as_text(column).drop_duplicates().tolist()
+    return ", ".join(values[:most]) + (", …" if len(values) > most else "")

@@ -1,0 +1,236 @@
+"""Bring names to one way of writing: of columns, arms, seeds, cases and patients."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import pandas as pd
+
+from llm4seg_probe.column_words import words
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.statistics.cells import EMPTY
+from llm4seg_probe.statistics.columns import Recognised
+from llm4seg_probe.statistics.findings import Finding
+from llm4seg_probe.statistics.nnunet_summary import case_name
+from llm4seg_probe.statistics.rows import as_text
+
+_SUMMARIES = frozenset(
+    (
+        "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble",
+        "summary", "all", "macro", "micro",
+    )
+)  # fmt: skip
+_BESIDE = frozenset(
+    ("of", "all", "seeds", "folds", "runs", "cases", "classes", "images", "foreground", "fg", "")
+)
+"""Words beside one that sums up: ``foreground_mean``, ``mean of all folds``."""
+_ODD = dict.fromkeys(map(ord, "‐‑‒–−﹣－"), "-") | dict.fromkeys(map(ord, "\ufeff\u200b"), "")
+"""Hyphens that only look like one, and marks that nobody sees."""
+_BOLD = re.compile(
+    r"\*\*(.+)\*\*|\\(?:textbf|mathbf|emph)\{(.+)\}|<(?:b|strong)>(.+)</(?:b|strong)>"
+)
+_SEED = re.compile(
+    r"(?:(?:random_?)?(?:seed|run|rep|repeat|repetition|trial|s|r)[\s_.=:#-]*|#\s*)?0*(-?\d+)"
+    r"(?:\.0+)?",
+    re.IGNORECASE,
+)
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its columns' names stripped and normalised.
+
+    Raises TableError where two of them are then the same.
+    """
+    names = [_stripped(name) or f"unnamed {place + 1}" for place, name in enumerate(table.columns)]
+    doubled = [name for name in names if names.count(name) > 1]
+    if doubled:
+        raise TableError(f"two columns are called '{doubled[0]}': rename one of them")
+    return table.set_axis(names, axis=1)
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns of nothing but numbers (and empty cells) as numbers."""
+    return pd.DataFrame({name: number_if_all(table[name]) for name in table.columns})
+
+
+def number_if_all(column: pd.Series) -> pd.Series:
+    """A column as numbers where all of its filled cells are; another as it is."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if not (pd.api.types.is_string_dtype(column.dtype) or column.dtype == object):
+        return column
+    if not all(isinstance(value, str) for value in column.head(100)):
+        return column
+    # Most columns are all numbers or none: the first cells tell, and spare the reading of the rest.
+    first = [cell for cell in column.head(50) if cell.strip().lower() not in EMPTY]
+    if pd.to_numeric(pd.Series(first, dtype=object), errors="coerce").isna().any():
+        return column
+    numbers = pd.to_numeric(column, errors="coerce")
+    rest = column[numbers.isna()].unique()
+    if len(rest) == column.nunique() or any(cell.strip().lower() not in EMPTY for cell in rest):
+        return column
+    return numbers
+
+
+def unmarked(value: object) -> str:
+    """A name without the marks of a best row: bold in Markdown, LaTeX or HTML."""
+    text = _stripped(value)
+    marked = _BOLD.fullmatch(text)
+    return next(filter(None, marked.groups())).strip() if marked else text
+
+
+def _stripped(value: object) -> str:
+    text = unicodedata.normalize("NFC", str(value)).translate(_ODD)
+    return " ".join(text.split())
+
+
+def without_summaries(
+    table: pd.DataFrame, found: Recognised, findings: list[Finding]
+) -> pd.DataFrame:
+    """The table without rows that sum others up: a seed, fold, case or class called "mean"."""
+    for role in ("seed", "fold", "case", "class"):
+        column = found.column(role)
+        if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
+            continue
+        name = as_text(table[column])
+        sums = {value: _sums_up(value) for value in name.unique()}
+        summary = name.map(sums).astype(bool)
+        if not summary.any() or summary.all():
+            continue
+        told = ", ".join(name[summary].str.strip().str.casefold().drop_duplicates())
+        findings.append(
+            Finding("doubt", f"{int(summary.sum())} rows sum others up ({column} {told}): left out")
+        )
+        table = table[~summary]
+        table = table.assign(**{column: number_if_all(table[column].astype(str))})
+    return table
+
+
+def _sums_up(value: str) -> bool:
+    parts = set(words(value).split("_"))
+    return bool(parts & _SUMMARIES) and parts <= _SUMMARIES | _BESIDE
+
+
+def clean(table: pd.DataFrame, found: Recognised, findings: list[Finding]) -> pd.DataFrame:
+    """Names of arms, cases and patients without odd spaces; seeds brought to one way of writing."""
+    table = table.copy()
+    for role in ("arm", "case", "group", "dataset", "stratum", "class", "split", "fold", "seed"):
+        column = found.column(role)
+        if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
+            continue
+        plainly = unmarked if role == "arm" else _stripped
+        names = {name: plainly(name) for name in table[column].dropna().unique()}
+        if all(name == clean for name, clean in names.items()):
+            continue
+        if len(set(names.values())) < len(names):
+            findings.append(
+                Finding(
+                    "note", f"{column}: names that differ in spaces or marks only are taken for one"
+                )
+            )
+        table[column] = table[column].map(names)
+    arm, seed = found.column("arm"), found.column("seed")
+    if arm is not None:
+        table[arm] = _one_case(table, arm, found, findings)
+        _match_cases(table, arm, found, findings)
+    if seed is not None and arm is not None:
+        table[seed] = _seeds(table, arm, seed, findings)
+    return table
+
+
+def _one_case(
+    table: pd.DataFrame, arm: str, found: Recognised, findings: list[Finding]
+) -> pd.Series:
+    """Arms that differ in capitals only are one, where no row of the one is one of the other."""
+    names = table[arm]
+    if pd.api.types.is_numeric_dtype(names.dtype):
+        return names
+    filled = names[names.notna()].astype(str)
+    spelled: dict[str, list[str]] = {}
+    for name in filled.drop_duplicates():
+        spelled.setdefault(name.casefold(), []).append(name)
+    keys = found.columns(
+        ("seed", "fold", "case", "group", "dataset", "stratum", "class", "split", "epoch")
+    )
+    merged: dict[str, str] = {}
+    for several in (alike for alike in spelled.values() if len(alike) > 1):
+        rows = table[names.isin(several)]
+        if keys and not rows.duplicated(keys).any():
+            usual = max(several, key=lambda name: int((names == name).sum()))
+            merged |= dict.fromkeys(several, usual)
+            findings.append(
+                Finding(
+                    "doubt",
+                    f"{' and '.join(several)} are taken for one arm, '{usual}': they share no run",
+                )
+            )
+    return names.replace(merged) if merged else names
+
+
+def _match_cases(table: pd.DataFrame, arm: str, found: Recognised, findings: list[Finding]) -> None:
+    """Cases that arms write with other folders, endings or capitals as one, where that fits."""
+    for role in ("group", "case"):
+        column = found.column(role)
+        if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
+            continue
+        keys = found.columns(("arm", "seed", "fold", "dataset", "stratum", "class", "split",
+                              "epoch", *(("group", "case") if role == "case" else ())))  # fmt: skip
+        for alike, told in (
+            (case_name, "folders and endings of files"),
+            (str.casefold, "capitals"),
+            (lambda name: case_name(name).casefold(), "folders, endings of files and capitals"),
+        ):
+            names = table[column].map({name: alike(str(name)) for name in table[column].unique()})
+            if role == "case":
+                more = _in_several(names, table[arm]) > _in_several(table[column], table[arm])
+                doubled = table.assign(**{column: names}).duplicated(keys).sum()
+                fits = more and doubled <= table.duplicated(keys).sum()
+            else:
+                fits = alike is str.casefold and names.nunique() < table[column].nunique()
+            if fits:
+                findings.append(
+                    Finding(
+                        "doubt", f"{column}: names that differ in {told} only are taken for one"
+                    )
+                )
+                table[column] = names
+                break
+
+
+def _in_several(cases: pd.Series, arms: pd.Series) -> int:
+    return int((arms.groupby(cases, observed=True).nunique() > 1).sum())
+
+
+def _seeds(table: pd.DataFrame, arm: str, seed: str, findings: list[Finding]) -> pd.Series:
+    """Seeds written in two ways (``seed_3`` and ``3``, ``01`` and ``1``) as their numbers."""
+    values = table[seed]
+    if (
+        pd.api.types.is_float_dtype(values.dtype)
+        and values.notna().all()
+        and (values % 1 == 0).all()
+    ):
+        return values.astype("int64")
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return values
+    text = as_text(values)
+    found = {value: _SEED.fullmatch(value) for value in text.unique()}
+    if not all(found.values()):
+        return values
+    numbers = text.map({value: int(match[1]) for value, match in found.items() if match})
+    arms = as_text(table[arm])
+    if (numbers.groupby(arms).nunique() < text.groupby(arms).nunique()).any():
+        return values
+    shared, after = (
+        len(set.intersection(*(set(own) for _, own in series.groupby(arms))))
+        for series in (text, numbers)
+    )
+    if after <= shared:
+        return values
+    findings.append(
+        Finding(
+            "note",
+            f"{seed}: '{text.iloc[0]}' and the like are read as the number, {numbers.iloc[0]}",
+        )
+    )
+    return numbers

@@ -1,0 +1,266 @@
+"""Read a table of results for ``compare``, ``plan`` and ``audit``: one way, told in the same words.
+
+Names are stripped, wide tables turned, columns recognised, rows selected, cells read as numbers;
+what is guessed, left out or not used is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from llm4seg_probe.column_words import words
+from llm4seg_probe.errors import ConfigError, TableError, unknown
+from llm4seg_probe.scores import GENERIC, known
+from llm4seg_probe.statistics import table_file
+from llm4seg_probe.statistics.averages import ABSENT, Absent
+from llm4seg_probe.statistics.cells import Decimal, read_numbers
+from llm4seg_probe.statistics.columns import Recognised, column_named, recognise
+from llm4seg_probe.statistics.findings import Finding, guesses, left_over, unfinished, values_of
+from llm4seg_probe.statistics.key_columns import clean, named, typed, without_summaries
+from llm4seg_probe.statistics.roles import NAMES, Match, Role
+from llm4seg_probe.statistics.rows import MAY_BE_ABSENT, Columns, as_text, rows_where
+from llm4seg_probe.statistics.table_file import TableFile
+
+_METRIC = frozenset(
+    ("metric", "metrics", "metric_name", "measure", "score_name", "variable", "quantity")
+)
+"""Columns that tell which score another column holds."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user named of a table; everything else is recognised.
+
+    columns: by role. off: roles that the table is known not to have. absent: what becomes of the
+    classes that a case does not have, None for the default (``case``; for nnU-Net's summaries
+    ``per-class``). infinite_as: what an infinite score counts as. averages_classes: whether a
+    column of classes is averaged over without being asked to.
+    """
+
+    columns: Mapping[Role, str] = field(default_factory=dict)
+    off: frozenset[Role] = frozenset()
+    where: Mapping[str, object] = field(default_factory=dict)
+    average_over: tuple[str, ...] = ()
+    averages_classes: bool = False
+    decimal: Decimal | None = None
+    infinite_as: float | None = None
+    absent: Absent | None = None
+
+    def __post_init__(self) -> None:
+        if self.decimal not in (None, ".", ","):
+            raise ConfigError(f"decimal is '{self.decimal}': give . or ,")
+        if self.absent not in (None, *ABSENT):
+            raise ConfigError(unknown("absent", str(self.absent), ABSENT))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A table of single results, ready to be compared.
+
+    table: its rows, with their own column names; the score as numbers. columns: names of the key
+    columns, the seed's empty where there is none. strata: columns that were joined to the data
+    set's. findings: what is worth saying.
+    """
+
+    table: pd.DataFrame
+    score: str
+    columns: Columns
+    fold: str | None = None
+    average_over: tuple[str, ...] = ()
+    absent: Absent = "case"
+    absent_asked: bool = False
+    strata: tuple[str, ...] = ()
+    matches: tuple[Match, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def seeds_are_folds(self) -> bool:
+        """Whether each case was scored under one seed only, as in cross-validation."""
+        columns = self.columns
+        if self.fold is not None or columns.case is None or columns.seed not in self.table.columns:
+            return False
+        case = [name for name in (columns.dataset, columns.group, columns.case) if name]
+        seeds = self.table.groupby(case, observed=True)[columns.seed].nunique()
+        return bool(seeds.max() == 1 and self.table[columns.seed].nunique() > 1)
+
+    @property
+    def largest(self) -> float:
+        """The largest finite score."""
+        values = self.table[self.score]
+        return float(values[np.isfinite(values)].max())
+
+
+def read(file: TableFile, asked: Asked) -> Reading:
+    """Read a table of single results, one row per arm, seed and case.
+
+    Raises TableError for a table in which no arm or score is found, for a column or value that it
+    does not have, and for a cell that is not a number.
+    """
+    findings = [Finding("note", note) for note in file.notes]
+    table = typed(named(file.table))
+    if table.empty:
+        raise TableError("the table has no rows")
+    turned = table_file.long(table, asked.columns)
+    findings += [Finding("note", note) for note in turned.notes]
+    table = rows_where(turned.table, asked.where)
+    off = {*asked.off, *(("class",) if turned.strata else ())}
+    found = recognise(table, _known(table, turned.given), off=off)
+    table, found = _told_beside(table, found, findings)
+    score = found.matches["score"].column
+    table = clean(without_summaries(table, found, findings), found, findings)
+    numbers = read_numbers(table[score], asked.decimal, comma=not file.comma_separated)
+    findings += [Finding("note", note) for note in numbers.notes]
+    table[score] = (
+        numbers.values if asked.infinite_as is None else _finite(numbers.values, asked.infinite_as)
+    )
+    columns, strata = _columns(table, found, turned.strata, findings)
+    average_over = _averaged(table, found, asked)
+    fold = found.column("fold")
+    divided = fold or next(
+        (name for name in map(str, table.columns) if words(name) in NAMES["fold"]), None
+    )
+    if divided is not None and _is_whole_per_seed(table, divided, columns, found, asked):
+        findings.append(
+            Finding(
+                "note",
+                f"each {columns.seed} has been through all folds ({divided}: "
+                f"{values_of(table[divided])}): its cross-validation is taken as one run, which "
+                "says whether another training on these splits would come out the same (to "
+                f"compare by fold: --fold {divided})",
+            )
+        )
+        average_over, fold = (*average_over, divided), None
+    absent = asked.absent or ("per-class" if file.nnunet else "case")
+    reading = Reading(
+        table, score, columns, fold, average_over, absent,
+        asked.absent is not None, strata,
+        tuple(found.matches.values()),
+    )  # fmt: skip
+    used = {score, *strata, *average_over, *columns.keys}
+    used |= {match.column for match in reading.matches}
+    findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
+    findings += [
+        Finding("note", f"averaged over {name}: {values_of(table[name])}") for name in average_over
+    ]
+    return replace(reading, findings=tuple(findings))
+
+
+def named_columns(
+    table: pd.DataFrame, keys: Mapping[Role, str | None]
+) -> tuple[dict[Role, str], frozenset[Role]]:
+    """Columns as named, and roles that the table does not have.
+
+    A usual name that the table lacks is left to be recognised; one that is never filled counts as
+    absent.
+    """
+    given: dict[Role, str] = {}
+    off: set[Role] = set()
+    for role, name in keys.items():
+        usual = name == getattr(Columns(), role)
+        if name is None or (
+            usual
+            and name in table.columns
+            and role in MAY_BE_ABSENT
+            and (as_text(table[name]) == "").all()
+        ):
+            off.add(role)
+        elif not usual or name in table.columns:
+            given[role] = name
+    return given, frozenset(off)
+
+
+def _known(table: pd.DataFrame, given: Mapping[Role, str]) -> dict[Role, str]:
+    """The columns that the user named, as the table writes them."""
+    known: dict[Role, str] = {}
+    for role, name in given.items():
+        what = "column" if role == "score" else f"column ({role})"
+        known[role] = column_named(table, name, what)
+    return known
+
+
+def _told_beside(
+    table: pd.DataFrame, found: Recognised, findings: list[Finding]
+) -> tuple[pd.DataFrame, Recognised]:
+    """A column ``value`` under the name of its score, where a column ``metric`` says only one."""
+    match = found.matches["score"]
+    for name in map(str, table.columns):
+        values = as_text(table[name]).drop_duplicates()
+        if words(match.column) not in GENERIC or words(name) not in _METRIC or len(values) != 1:
+            continue
+        score = str(values.iloc[0]).strip()
+        if known(score) is None or score in table.columns:
+            continue
+        findings.append(Finding("note", f"{match.column} is {score} ({name})"))
+        found.matches["score"] = replace(match, column=score)
+        return table.rename(columns={match.column: score}), found
+    return table, found
+
+
+def _finite(values: pd.Series[float], penalty: float) -> pd.Series[float]:
+    return values.where(~np.isinf(values), penalty)
+
+
+def _columns(
+    table: pd.DataFrame, found: Recognised, further: Sequence[str], findings: list[Finding]
+) -> tuple[Columns, tuple[str, ...]]:
+    """The key columns; data set, backbone and region, where there are several, joined to one."""
+    arm = found.column("arm")
+    assert arm is not None
+    names = found.columns(("dataset",)) + [
+        name
+        for name in (*found.columns(("stratum",)), *further)
+        if table[name].nunique() > 1 and _is_crossed(table, name, arm, findings)
+    ]
+    columns = Columns(
+        arm, found.column("seed") or "", found.column("case"), found.column("group"),
+        names[0] if len(names) == 1 else None,
+    )  # fmt: skip
+    strata = tuple(name for name in names if name != found.column("dataset"))
+    for name in strata:
+        findings.append(Finding("note", f"compared within each {name}: {values_of(table[name])}"))
+    if len(names) > 1:
+        joined = " · ".join(names)
+        table[joined] = table[names].apply(as_text).agg(" · ".join, axis=1)
+        columns = replace(columns, dataset=joined)
+    if columns.group is not None and columns.group == columns.case:
+        columns = replace(columns, group=None)
+    return columns, strata
+
+
+def _is_crossed(table: pd.DataFrame, name: str, arm: str, findings: list[Finding]) -> bool:
+    """Whether arms can be compared within each value of a stratum; not if each has its own."""
+    if (table.groupby(arm)[name].nunique() > 1).any():
+        return True
+    findings.append(Finding("note", f"{name} is another name for the arm, and is not used"))
+    return False
+
+
+def _is_whole_per_seed(
+    table: pd.DataFrame, fold: str, columns: Columns, found: Recognised, asked: Asked
+) -> bool:
+    """Whether several seeds of each arm were each trained on every fold, and nobody said by which.
+
+    Each case is then in one fold, whatever the seed: the folds are those of one division.
+    """
+    seed, case = columns.seed, columns.case
+    if not seed or case is None or fold == seed or fold in asked.average_over:
+        return False
+    match = found.matches.get("fold")
+    if (match is not None and match.how == "given") or table[fold].nunique() < 2:
+        return False
+    keys = [name for name in (columns.dataset, columns.arm, seed) if name]
+    several = table.groupby(keys[:-1])[seed].nunique().min() > 1
+    whole = table.groupby(keys)[fold].nunique().eq(table[fold].nunique()).all()
+    return bool(several and whole and table.groupby(case)[fold].nunique().eq(1).all())
+
+
+def _averaged(table: pd.DataFrame, found: Recognised, asked: Asked) -> tuple[str, ...]:
+    named = tuple(column_named(table, name) for name in asked.average_over)
+    classes = found.column("class")
+    if asked.averages_classes and not named and classes and table[classes].nunique() > 1:
+        return (classes,)
+    return named

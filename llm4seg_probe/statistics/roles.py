@@ -1,0 +1,96 @@
+"""Roles of the columns of a table of results, and the names that they go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from llm4seg_probe.column_words import SIDES, side_of
+
+_YES_OR_NO = frozenset(("true", "false", "yes", "no", "0", "1", "0.0", "1.0", "y", "n", "t", "f"))
+
+
+def is_side(column: pd.Series, *, exactly: bool = False) -> bool:
+    """Whether a column's cells are sides of a split: train, val, test and their synonyms.
+
+    "Training set" beside "Test set" are sides too, unless each cell must be a side ``exactly``.
+    """
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return False
+    values = [str(value) for value in column.dropna().unique()[: 2 * len(SIDES) + 1]]
+    if not 0 < len(values) <= 2 * len(SIDES):
+        return False
+    if all(value.strip().lower() in SIDES for value in values):
+        return True
+    sides = {side_of(value) for value in values}
+    return not exactly and "" not in sides and len(sides) > 1
+
+
+def is_side_flag(table: pd.DataFrame, name: str) -> bool:
+    """Whether a column such as ``is_train`` says yes or no to a side."""
+    values = {str(value).strip().lower() for value in table[name].dropna().unique()[:7]}
+    return bool(side_of(name)) and len(values) > 0 and values <= _YES_OR_NO
+
+
+Role = Literal[
+    "arm", "seed", "case", "group", "dataset", "fold", "split", "class", "epoch", "stratum",
+    "mean", "sd", "n", "score",
+]  # fmt: skip
+
+NAMES: dict[Role, tuple[str, ...]] = {
+    "arm": (
+        "arm", "method", "methods", "model", "models", "model_name", "method_name", "network",
+        "net", "approach", "algorithm", "algo", "architecture", "variant", "condition",
+        "configuration", "config", "system", "experiment", "experiment_name", "run_group",
+        "job_type",
+    ),
+    "seed": (
+        "seed", "random_seed", "rng_seed", "random_state", "manual_seed", "repetition", "repeat",
+        "rep", "trial", "replicate", "run", "run_id", "run_number", "try", "iteration_seed",
+    ),
+    "fold": (
+        "fold", "folds", "cv_fold", "fold_id", "fold_idx", "fold_index", "kfold", "k_fold", "k",
+        "cv", "cv_split", "fold_no", "fold_nr", "fold_number", "outer_fold", "test_fold",
+    ),
+    "split": ("split", "subset", "phase", "partition", "set", "mode", "side"),
+    "class": (
+        "class", "label", "organ", "structure", "class_id", "class_name", "label_name", "region",
+        "roi", "tissue", "target", "anatomy",
+    ),
+    "epoch": ("epoch", "best_epoch", "step", "global_step", "iteration", "iter"),
+    "dataset": ("dataset", "data_set", "data", "benchmark", "corpus", "task", "tasks", "cohort"),
+    "stratum": ("backbone", "encoder", "feature_extractor", "base_model", "architecture"),
+    "group": (
+        "group", "patient", "patient_id", "patientid", "patient_name", "subject", "subject_id",
+        "subjectid", "pid", "person", "participant", "participant_id", "case_id_patient", "mrn",
+        "volume", "volume_id", "study", "study_id", "pat", "pat_id", "pt", "pt_id", "sub", "subj",
+        "person_id", "study_uid", "study_instance_uid", "studyinstanceuid", "record", "record_id",
+        "case_number",
+    ),
+    "case": (
+        "image", "case", "image_id", "case_id", "case_name", "caseid", "img", "img_id",
+        "image_name",
+        "slice", "slice_id", "slice_name", "frame", "file", "filename", "file_name", "sample",
+        "sample_id", "scan", "scan_id", "example", "item", "question", "identifier", "id", "name",
+    ),
+    "mean": ("mean", "average", "avg", "mean_sd", "mean_std", "result"),
+    "sd": ("sd", "std", "stdev", "std_dev", "standard_deviation", "stddev"),
+    "n": ("n", "n_seeds", "n_runs", "seeds", "runs", "num_runs", "num_seeds", "n_splits", "splits"),
+}  # fmt: skip
+"""Names that columns go by, the likelier first; compared in lower case, units left out."""
+
+RUN_ROLES: tuple[Role, ...] = (
+    "arm", "seed", "fold", "split", "class", "epoch", "dataset", "stratum", "group", "case",
+)  # fmt: skip
+MEANS_ROLES: tuple[Role, ...] = ("arm", "class", "dataset", "stratum", "mean", "sd", "n")
+
+
+@dataclass(frozen=True)
+class Match:
+    """One column, what it was taken for, and why: its ``name``, its ``content``, or ``given``."""
+
+    role: Role
+    column: str
+    how: Literal["name", "content", "given"]

@@ -1,0 +1,236 @@
+"""Select the rows of a tidy table: one score per seed and case, and nothing averaged in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from llm4seg_probe.column_words import plain, side_of
+from llm4seg_probe.errors import TableError, unknown
+from llm4seg_probe.statistics.columns import column_named
+from llm4seg_probe.statistics.roles import NAMES, is_side, is_side_flag
+
+MAY_BE_ABSENT = {"case": "image", "group": "group", "dataset": "dataset"}
+"""Columns looked for by default; a table without them has no cases, groups or data sets."""
+
+SEPARATE = (
+    "split",
+    "checkpoint",
+    "fold",
+    "site",
+    "part",
+    "null",
+    "reduction",
+    "threshold",
+    "class",
+    "label",
+    "organ",
+    "epoch",
+    "step",
+    "phase",
+    "stage",
+    "subset",
+    "set",
+    "partition",
+    "corruption",
+    "severity",
+    "strength",
+    *(name for name in NAMES["epoch"] if name not in ("epoch", "step")),
+)
+"""Columns whose values are different measurements, even where no two rows collide."""
+
+
+_OF_RUNS = NAMES["epoch"]
+"""Columns that may differ between runs, each with its own best epoch, but not within one."""
+
+_OR = {
+    "fold": ", or take each seed's cross-validation as one run, --average-over fold "
+    "(average_over=['fold']), or compare by fold, with fold and test_share (--fold)",
+    "class": ", or average over them, --average-over class (average_over=['class'])",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the key columns; None where the table has no such thing."""
+
+    arm: str = "arm"
+    seed: str = "seed"
+    case: str | None = "image"
+    group: str | None = "group"
+    dataset: str | None = "dataset"
+
+    def present_in(self, table: pd.DataFrame) -> Columns:
+        """These columns, without those of the defaults that the table lacks or never fills.
+
+        Raises TableError for a column that was asked for and is not there.
+        """
+        found: dict[str, str | None] = {}
+        for role, name in vars(self).items():
+            if name is None:
+                found[role] = None
+            elif name in table.columns:
+                idle = MAY_BE_ABSENT.get(role) == name and (as_text(table[name]) == "").all()
+                found[role] = None if idle else name
+            elif MAY_BE_ABSENT.get(role) == name:
+                found[role] = None
+            else:
+                raise TableError(unknown(f"column ({role})", name, map(str, table.columns)))
+        return Columns(**found)  # type: ignore[arg-type]
+
+    @property
+    def keys(self) -> list[str]:
+        """The key columns that there are."""
+        return [name for name in (self.dataset, self.arm, self.seed, self.group, self.case) if name]
+
+
+def rows_where(table: pd.DataFrame, filters: Mapping[str, object]) -> pd.DataFrame:
+    """Rows whose columns have the given values; empty cells match ``""``.
+
+    Numbers are compared as numbers, everything else as text. Raises TableError for a column or
+    a value that the table does not have, with the nearest that it has.
+    """
+    for name, wanted in filters.items():
+        column = column_named(table, name)
+        matches = matching(table[column], wanted)
+        if not matches.any():
+            seen = as_text(table[column]).drop_duplicates().head(20)
+            raise TableError(
+                unknown(f"value of {column}", str(wanted), [f"{value}" for value in seen])
+            )
+        table = table[matches]
+    return table
+
+
+def matching(column: pd.Series, wanted: object) -> pd.Series[bool]:
+    """Which cells hold a value, given as it would be written in a file."""
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        number = pd.to_numeric(pd.Series([wanted]), errors="coerce").iloc[0]
+        return column.isna() if wanted == "" else (column == number).fillna(False).astype(bool)
+    if isinstance(column.dtype, pd.StringDtype):  # quicker than through Python's objects
+        matches = column.fillna("") == str(wanted)
+    else:
+        matches = as_text(column) == str(wanted)
+    if matches.any():
+        return matches
+    return as_text(column).str.strip().str.casefold() == str(wanted).strip().casefold()
+
+
+def as_text(column: pd.Series) -> pd.Series[str]:
+    """A column as text, missing cells as ``""``."""
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.fillna("")
+    return column.astype(object).where(column.notna(), "").astype(str)
+
+
+def keyed(
+    table: pd.DataFrame, score: str, columns: Columns, average_over: Sequence[str]
+) -> pd.DataFrame:
+    """Key columns, those averaged over, and ``value``; each row another measurement."""
+    for name in (score, *average_over):
+        if name not in table.columns:
+            raise TableError(unknown("column", name, map(str, table.columns)))
+    if table.empty:
+        raise TableError("the table has no rows")
+    table = table.reset_index(drop=True)
+    rows = table[[*columns.keys, *average_over]].copy()
+    if rows[columns.seed].dtype == object:
+        rows[columns.seed] = as_text(rows[columns.seed])  # numbers beside text do not sort
+    rows["value"] = _numbers(table[score])
+    for name in columns.keys:
+        empty = table[name].isna()
+        if not pd.api.types.is_numeric_dtype(table[name].dtype) and name != columns.dataset:
+            empty |= table[name].isin(
+                [cell for cell in table[name].unique() if not str(cell).strip()]
+            )
+        if empty.any():
+            raise TableError(
+                f"column {name} is empty in {int(empty.sum())} of {len(table)} rows; "
+                "fill it or leave those rows out"
+            )
+    _refuse_separate(table, score, columns, average_over)
+    _refuse_doubled(table, columns, [*columns.keys, *average_over])
+    return rows
+
+
+def _numbers(column: pd.Series) -> pd.Series[float]:
+    try:
+        return pd.to_numeric(column).astype("float64")
+    except (ValueError, TypeError) as error:
+        bad = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        raise TableError(
+            f"column {column.name} holds {str(bad.iloc[0])!r}, which is not a number"
+        ) from error
+
+
+def _refuse_separate(
+    table: pd.DataFrame, score: str, columns: Columns, average_over: Sequence[str]
+) -> None:
+    """Raise TableError for a column whose values are different measurements, or sides."""
+    named = {plain(name): name for name in reversed(table.columns.map(str).tolist())}
+    separate = [named[name] for name in SEPARATE if name in named]
+    sides = [
+        name for name in map(str, table.columns) if name not in separate and _is_sided(table, name)
+    ]
+    for name in (*separate, *sides):
+        if name in (score, *average_over, *columns.keys):
+            continue
+        values = as_text(table[name]).drop_duplicates().tolist()
+        if len(values) < 2 or _is_harmless(table, name, columns):
+            continue
+        tested = [value for value in values if side_of(value) == "test"]
+        chosen = values[-1] if plain(name) in _OF_RUNS else (tested or values)[0]
+        raise TableError(
+            f"the table has several values of {name} ({some_of(values)}): choose one first, "
+            f"such as --where {name}={chosen} (in Python where={{{name!r}: {chosen!r}}})"
+            f"{_OR.get(plain(name), '')}"
+        )
+
+
+def _is_sided(table: pd.DataFrame, name: str) -> bool:
+    """Whether a column, whatever it is called, says train, val or test."""
+    return table[name].nunique() > 1 and (is_side(table[name]) or is_side_flag(table, name))
+
+
+def _is_harmless(table: pd.DataFrame, name: str, columns: Columns) -> bool:
+    """Whether a column differs between runs or cases only, as a best epoch or a hospital may."""
+    if plain(name) in _OF_RUNS:
+        run = [key for key in (columns.dataset, columns.arm, columns.seed) if key]
+        return bool((table.groupby(run, observed=True)[name].nunique(dropna=False) < 2).all())
+    if plain(name) == "site" and columns.case:
+        case = [key for key in (columns.dataset, columns.group, columns.case) if key]
+        return bool((table.groupby(case, observed=True)[name].nunique(dropna=False) < 2).all())
+    return False
+
+
+def _refuse_doubled(table: pd.DataFrame, columns: Columns, keys: list[str]) -> None:
+    doubled = table.duplicated(keys, keep=False)
+    if not doubled.any():
+        return
+    first = table.loc[doubled, keys].iloc[0]
+    alike = table[(table[keys] == first).all(axis=1)]
+    varying = [
+        f"{name} ({some_of(as_text(alike[name]).drop_duplicates().tolist())})"
+        for name in table.columns
+        if name not in keys
+        and not pd.api.types.is_float_dtype(table[name].dtype)
+        and alike[name].nunique(dropna=False) > 1
+    ]
+    seeds = table.loc[doubled, columns.seed].drop_duplicates().sort_values()
+    which = ", ".join(f"{name} {first[name]}" for name in keys)
+    cause = (
+        f"they differ in {', '.join(varying)}; choose one value of it first"
+        if varying
+        else "nothing tells them apart; name the column of the cases, or leave one row out"
+    )
+    raise TableError(
+        f"{len(alike)} rows for {which} (doubled in seeds {some_of(seeds.tolist())}): {cause}"
+    )
+
+
+def some_of(values: Sequence[object], most: int = 8) -> str:
+    """The first few values in words."""
+    shown = ", ".join("empty" if value == "" else str(value) for value in values[:most])
+    return shown + (", …" if len(values) > most else "")

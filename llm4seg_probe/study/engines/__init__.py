@@ -1,0 +1,1 @@
+"""Engines that make runs: on this machine, or on a Ray cluster."""

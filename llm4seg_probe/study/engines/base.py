@@ -1,0 +1,95 @@
+"""What an engine is: something that does tasks, wherever it has room, and says which failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from llm4seg_probe import progress
+
+_TRIES = 2
+
+
+class Task(Protocol):
+    """A piece of work that another process can do: picklable, its class importable by name.
+
+    Done again after it was interrupted, it goes on where it was.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that it computes with."""
+
+    @property
+    def memory_mb(self) -> float | None:
+        """Megabytes that it needs, None where that is not known."""
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether it computes on a GPU where there is one."""
+
+    @property
+    def gpu_memory_mb(self) -> float | None:
+        """Megabytes of a GPU that it needs there, None where that is not known."""
+
+    @property
+    def share_done(self) -> float:
+        """How far it has come, from 0 to 1, seen from any process."""
+
+    def run(self) -> None:
+        """Do it. Raises UserError or OSError where it cannot be done."""
+
+
+class Engine(Protocol):
+    """A place where tasks are done."""
+
+    def attempt(self, tasks: Sequence[Task], meter: Meter) -> dict[int, Exception]:
+        """Do every task once; the errors of those that failed, by their index.
+
+        ``meter`` is updated now and then. Tasks that were begun are stopped when this raises.
+        """
+
+
+class Meter:
+    """Moves a bar by what the tasks have come on since the last look."""
+
+    def __init__(self, tasks: Sequence[Task], advance: progress.Advance):
+        self._tasks = tasks
+        self._advance = advance
+        self._shown = 0.0
+
+    def update(self) -> None:
+        """Look again."""
+        done = sum(task.share_done for task in self._tasks)
+        if done > self._shown:
+            self._advance(done - self._shown)
+            self._shown = done
+
+
+def carry_out(tasks: Sequence[Task], engine: Engine, description: str) -> None:
+    """Do all tasks under one bar.
+
+    A task that fails is reported, tried once more, and does not stop the others; what still
+    failed is raised in the end, the first by its own error.
+    """
+    remaining = list(tasks)
+    failures: dict[int, Exception] = {}
+    with progress.bar(description, len(tasks)) as advance:
+        meter = Meter(tasks, advance)
+        meter.update()
+        for _ in range(_TRIES):
+            failures = engine.attempt(remaining, meter)
+            meter.update()
+            for index, error in failures.items():
+                progress.say(f"{remaining[index].name} failed: {error}")
+            remaining = [remaining[index] for index in failures]
+            if not remaining:
+                return
+    others = "" if len(failures) == 1 else f" ({len(failures)} of {len(tasks)} tasks failed)"
+    if others:
+        progress.say(f"What was done is kept{others}.")
+    raise next(iter(failures.values()))

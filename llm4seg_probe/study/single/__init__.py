@@ -1,1 +1,0 @@
-"""Single commands on finished runs, one module each: tables and figures from checkpoints."""

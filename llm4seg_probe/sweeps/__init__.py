@@ -1,1 +1,0 @@
-"""From an analysis file to its runs: planned, and made on an engine."""

@@ -1,0 +1,1 @@
+"""What training, scoring and prediction need of each task: target, loss, scores, and words."""

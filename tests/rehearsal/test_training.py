@@ -1,0 +1,204 @@
+"""Training on a card, rehearsed: every arm and backbone, and what makes the processor wait."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from card import GPU, Card, OnCard
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor, nn
+
+from llm4seg_probe.arms import ARMS
+from llm4seg_probe.config import Config
+from llm4seg_probe.errors import DataError, TrainingError
+from llm4seg_probe.models.backbones import BACKBONES
+from llm4seg_probe.models.heads import output_channels
+from llm4seg_probe.models.network import build_network, parameter_groups
+from llm4seg_probe.training import loop
+from llm4seg_probe.training.inference import logits_of
+from llm4seg_probe.training.optimiser import optimiser
+from llm4seg_probe.training.run import load
+from llm4seg_probe.training.task import SegmentationTask
+from llm4seg_probe.training.train import train
+
+_NARROW = {"segresnet-3d": (8, 16, 32, 64), "mednext": (4, 8, 16, 32, 64)}
+_FAMILIES = ("cmunext", "unet", "attention-unet", "dynunet-2d", "dynunet-3d", "segresnet-3d",
+             "mednext-s", "uxnet-3d")  # fmt: skip
+
+
+def narrow(config: Config, network: str, **fields: Any) -> Config:
+    """A configuration of a backbone, as small as it can be."""
+    row = BACKBONES[network]
+    family = "mednext" if network.startswith("mednext") else network
+    widths = _NARROW.get(family, tuple(range(4, 4 + 2 * len(row.widths), 2)))
+    values = config.model_dump()
+    values["backbone"] |= {"name": network, "widths": widths}
+    values["data"] |= {"image_size": (2 * row.stride,) * row.dimensions, "channels": 1}
+    for name, value in fields.items():
+        values[name] = values[name] | value if isinstance(value, dict) else value
+    return Config.model_validate(values)
+
+
+def batch_of(config: Config, size: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise and masks for a training step, on the CPU as a loader gives them."""
+    grid = config.data.image_size
+    images = torch.randn((size, config.data.channels, *grid))
+    masks = torch.zeros(size, len(config.data.classes), *grid)
+    masks[:, 0, : grid[0] // 2] = 1
+    return images, masks, torch.arange(size)
+
+
+class _OfTheCard(CPUAccelerator):
+    """An accelerator that takes the card as it is."""
+
+    def setup_device(self, device: torch.device) -> None:
+        assert device == GPU
+
+
+class Steps:
+    """Training steps of a task on the card, as the loop makes them."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.task = SegmentationTask(config, build_network(config), _Some(), _Some())
+        self.task.to(GPU)
+        self.optimiser = optimiser(config.training.optimiser, parameter_groups(self.task.network))
+        self.task._trainer = SimpleNamespace(
+            optimizers=[self.optimiser], global_rank=0, world_size=1, loggers=[], current_epoch=0
+        )
+        self.task.train()
+
+    def make(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """One step on a batch that the loader gave."""
+        images, masks, index = self.task.on_before_batch_transfer(batch, 0)
+        self.optimiser.zero_grad()
+        loss = self.task.training_step((images.to(GPU), masks.to(GPU), index.to(GPU)), 0)
+        loss.backward()
+        self.optimiser.step()
+        return loss
+
+
+class _Some:
+    """Two images, as far as a task asks."""
+
+    def __len__(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (BACKBONES[name].dimensions == 3))
+        for name in _FAMILIES
+    ],
+)
+def test_a_step_of_every_arm_computes_on_the_card_and_waits_for_nothing(
+    backbone: str, tiny_config: Config, card: Card
+) -> None:
+    for arm in ARMS:
+        steps = Steps(narrow(tiny_config, backbone, arm=arm))
+        card.waits.clear()
+        loss = steps.make(batch_of(steps.config))
+        assert not card.waits, f"{arm}: {dict(card.waits)}"
+        assert isinstance(loss, OnCard)
+        assert math.isfinite(loss.item())
+        trained = [p for p in steps.task.network.parameters() if p.requires_grad]
+        assert all(p.grad is None or isinstance(p.grad, OnCard) for p in trained)
+        answers = logits_of(steps.task.network.eval(), batch_of(steps.config)[0], steps.config)
+        assert answers.device == GPU
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"backbone": {"deep_supervision": True}},
+        {"training": {"output": "softmax", "focal_weight": 1.0, "tversky_weight": 1.0}},
+        {"training": {"optimiser": {"name": "sgd", "momentum": 0.9}}},
+        {"booster": {"gradient_checkpointing": True}},
+        {"booster": {"attention": "bidirectional", "position": "axial-rope"}},
+    ],
+    ids=["deep-supervision", "softmax", "sgd", "checkpointing", "axial-rope"],
+)
+def test_options_of_training_wait_for_nothing(
+    fields: dict[str, Any], tiny_config: Config, card: Card
+) -> None:
+    backbone = "dynunet-2d" if "backbone" in fields else "cmunext"
+    steps = Steps(narrow(tiny_config, backbone, **fields))
+    card.waits.clear()
+    steps.make(batch_of(steps.config))
+    assert not card.waits
+
+
+def test_a_window_slides_on_the_card(tiny_config: Config, card: Card) -> None:
+    config = narrow(tiny_config, "cmunext", data={"sampling": "patches"})
+    network = build_network(config).to(GPU).eval()
+    with torch.no_grad():
+        assert logits_of(network, torch.randn(1, 1, 50, 40), config).device == GPU
+
+
+def test_what_waits_in_a_step_is_counted(
+    tiny_config: Config, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(narrow(tiny_config, "cmunext"))
+    asked = SegmentationTask._step
+
+    def asking(task: SegmentationTask, *given: Any) -> Tensor:
+        loss = asked(task, *given)
+        assert loss.item() > 0  # as one does to print it
+        return loss
+
+    monkeypatch.setattr(SegmentationTask, "_step", asking)
+    card.waits.clear()
+    steps.make(batch_of(steps.config))
+    assert dict(card.waits) == {"aten._local_scalar_dense.default": 1}
+
+
+def test_a_lost_loss_is_told_when_the_epoch_ends(tiny_config: Config, card: Card) -> None:
+    steps = Steps(narrow(tiny_config, "cmunext"))
+    images, masks, index = batch_of(steps.config)
+    steps.make((images, masks, index))
+    steps.make((images * torch.nan, masks, index))
+    with pytest.raises(TrainingError, match="the loss is nan at epoch 0, step 1; what was saved"):
+        steps.task.epoch_row()
+
+
+def test_overlapping_masks_are_refused_before_they_reach_the_card(
+    tiny_config: Config, card: Card
+) -> None:
+    fields = {"data": {"classes": ("a", "b")}, "training": {"output": "softmax"}}
+    steps = Steps(narrow(tiny_config, "cmunext", **fields))
+    images, masks, index = batch_of(steps.config)
+    with pytest.raises(DataError, match="masks of different classes overlap"):
+        steps.make((images, torch.ones_like(masks), index))
+
+
+def test_a_run_is_trained_scored_and_opened_on_the_card(
+    tiny_config: Config, tmp_path: Path, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = lightning.Trainer
+
+    def on_the_card(*, accelerator: str, devices: object, **given: Any) -> lightning.Trainer:
+        assert (accelerator, devices) == ("cuda", [0])
+        strategy = SingleDeviceStrategy(device=GPU, accelerator=_OfTheCard())
+        return usual(strategy=strategy, **given)
+
+    monkeypatch.setattr(loop.lightning, "Trainer", on_the_card)
+    training = {"epochs": 1, "average": 0.5}
+    values = tiny_config.model_dump()
+    values["training"] |= training
+    values["compute"] |= {"device": "cuda:0"}
+    before = card.convolutions
+    path = train(Config.model_validate(values), tmp_path / "run")
+    assert card.convolutions - before > 100
+    opened = load(path, device="auto")
+    assert opened.device == GPU
+    assert all(isinstance(p, OnCard) for p in nn.Module.parameters(opened.network))
+    assert (tmp_path / "run" / "scores.csv").is_file()
+    assert output_channels(opened.config) == 1
