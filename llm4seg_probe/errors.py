@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 
 class UserError(Exception):
@@ -59,6 +59,10 @@ def unknown(kind: str, value: str, valid: Iterable[str]) -> str:
     """
     names = list(valid)
     near = get_close_matches(value, names, n=3, cutoff=0.5)
+    # Of names equally alike, the one of the same length comes first: letters are often exchanged.
+    near.sort(
+        key=lambda name: (-SequenceMatcher(a=name, b=value).ratio(), abs(len(name) - len(value)))
+    )
     ordered = near + [name for name in names if name not in near]
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown {kind} '{value}'.{hint} Valid: {', '.join(ordered)}"

@@ -316,7 +316,9 @@ def test_what_was_decided_in_advance_is_told_apart(scores):
         (
             {"score": "ious"},
             "demo.yaml: score: unknown score 'ious'. Did you mean 'iou'? Valid: iou, dice, "
-            "precision, recall, hd95, nsd, area, iou_reference, ece, brier",
+            "precision, recall, hd95, nsd, area, iou_reference, ece, brier, image_auroc, "
+            "image_balanced_accuracy, image_f1, image_brier, image_ece, object_sensitivity, "
+            "object_froc, probability, present, objects",
         ),
         (
             {"table": "rank"},

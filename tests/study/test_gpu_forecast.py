@@ -18,6 +18,7 @@ from llm4seg_probe.study.forecast import (
     step_seconds,
     totals,
 )
+from llm4seg_probe.tasks import TASKS
 from llm4seg_probe.training.work import Kernel, Work, work_of_step
 
 LLAMA = {"source": "meta-llama/Llama-3.2-1B", "layer": 15}
@@ -102,5 +103,6 @@ def test_every_analysis_has_shapes_and_memory_at_size_paper(path) -> None:
         known.add(kind)
         counted = costs(config)
         assert counted.total.memory > 0
-        assert counted.sites["logits"][1:] == config.data.image_size
+        pooled = TASKS[config.task].pooled
+        assert counted.sites["logits"][1:] == ((1, 1) if pooled else config.data.image_size)
     assert known

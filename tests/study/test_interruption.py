@@ -67,9 +67,10 @@ def test_a_stopped_sweep_leaves_no_process_and_goes_on_to_the_same_tables(
         _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == code
     if sent is signal.SIGINT:
-        assert said.strip() == (
-            "Stopped. What was done is kept; the same command goes on from there."
-        )
+        assert said.splitlines() == [
+            "tiny at size small: 4 runs (2 arms, 2 seeds)",
+            "Stopped. What was done is kept; the same command goes on from there.",
+        ]
     deadline = time.monotonic() + 20
     while processes_that_mention(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
