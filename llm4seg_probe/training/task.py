@@ -265,8 +265,9 @@ class SegmentationTask(lightning.LightningModule):
         """Mean of the values of all processes."""
         if self.trainer.world_size == 1:
             return values.mean().item()
-        total = torch.tensor([values.double().sum(), len(values)], dtype=torch.float64)
-        sums = self.trainer.strategy.reduce(total.to(self.device), reduce_op="sum")
+        here = values.to(self.device, torch.float64)
+        total = torch.stack((here.sum(), torch.ones_like(here).sum()))
+        sums = self.trainer.strategy.reduce(total, reduce_op="sum")
         return (sums[0] / sums[1]).item()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from llm4seg_probe import progress
 
 _TRIES = 2
+_ROOM = 0.9  # of a GPU's memory that runs may fill by what is counted of them
 
 
 class Task(Protocol):
@@ -42,6 +43,18 @@ class Task(Protocol):
 
     def run(self) -> None:
         """Do it. Raises UserError or OSError where it cannot be done."""
+
+
+def share_of_gpu(task: Task, memory_mb: float) -> float:
+    """The part of a GPU that a task takes by its memory, from 0 to 1.
+
+    ``memory_mb``: what the GPU has. A task that does not say what it needs takes all of it, as does
+    one that needs more than there is.
+    """
+    need = task.gpu_memory_mb
+    if need is None or memory_mb <= 0:
+        return 1.0
+    return min(1.0, need / (_ROOM * memory_mb))
 
 
 class Engine(Protocol):

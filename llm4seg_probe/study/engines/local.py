@@ -16,7 +16,7 @@ from typing import Any
 
 from llm4seg_probe import progress
 from llm4seg_probe.errors import TrainingError, UserError
-from llm4seg_probe.study.engines.base import Meter, Task
+from llm4seg_probe.study.engines.base import Meter, Task, share_of_gpu
 
 _PR_SET_PDEATHSIG = 1
 
@@ -41,14 +41,11 @@ class LocalEngine:
     def attempt(self, tasks: Sequence[Task], meter: Meter) -> dict[int, Exception]:
         """Do every task once, in this process if one worker is enough."""
         gpus = _gpus() if any(task.wants_gpu for task in tasks) else 0
-        memory = _gpu_memory_mb() if gpus else 0.0
+        memory = gpu_memory_mb() if gpus else 0.0
         workers = self.workers or workers_for(tasks, gpus, memory)
         if workers == 1:
             return _here(tasks, meter)
         return _in_processes(tasks, min(workers, len(tasks)), gpus, meter)
-
-
-_ROOM = 0.9  # of a GPU's memory that runs may fill by what is counted of them
 
 
 def workers_for(tasks: Sequence[Task], gpus: int = 0, gpu_memory_mb: float = 0.0) -> int:
@@ -58,10 +55,7 @@ def workers_for(tasks: Sequence[Task], gpus: int = 0, gpu_memory_mb: float = 0.0
     what it needs, and no more than there are cores; without a GPU as the cores carry.
     """
     if gpus:
-        needs = [task.gpu_memory_mb for task in tasks]
-        known = [need for need in needs if need is not None]
-        largest = max(known, default=0.0)
-        fitting = int(_ROOM * gpu_memory_mb // largest) if len(known) == len(needs) > 0 else 1
+        fitting = int(1 / max((share_of_gpu(task, gpu_memory_mb) for task in tasks), default=1.0))
         return min(len(tasks), max(gpus, min(gpus * fitting, available_cores())))
     threads = max((task.threads for task in tasks), default=1)
     return max(1, min(len(tasks), available_cores() // threads))
@@ -73,8 +67,8 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _gpu_memory_mb() -> float:
-    """Memory of the smallest GPU."""
+def gpu_memory_mb() -> float:
+    """Megabytes of the smallest GPU that this process sees."""
     import torch
 
     cards = range(torch.cuda.device_count())

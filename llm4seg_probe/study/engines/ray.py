@@ -5,6 +5,7 @@ The nodes of a cluster have to share the folder of the runs, and to have this pa
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,22 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from llm4seg_probe import progress
-from llm4seg_probe.errors import ConfigError, TrainingError, UserError
+from llm4seg_probe.errors import ConfigError, TrainingError, UserError, first_line
 from llm4seg_probe.probes import registry
 from llm4seg_probe.reading import bounds
-from llm4seg_probe.study.engines.base import Meter, Task
-from llm4seg_probe.study.engines.local import available_cores
+from llm4seg_probe.study.engines.base import Meter, Task, share_of_gpu
+from llm4seg_probe.study.engines.local import available_cores, gpu_memory_mb
 from llm4seg_probe.training import loggers
 
 _GIVEN = (bounds.VARIABLE, loggers.VARIABLE, registry.VARIABLE)
 """Environment variables with the bounds, loggers and probes that the user allowed."""
 _LOOK = 0.5  # seconds between two looks at what is done
 _PATIENCE = 10.0  # seconds that a cluster has to answer
+_ANSWER = (
+    120.0  # seconds that its GPUs have to say how large they are: a worker imports torch first
+)
+_SMALLEST_SHARE = 0.01  # of a GPU, in which Ray is asked for them
 
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Tasks as Ray places them: by threads, memory and GPUs."""
+    """Tasks as Ray places them: by threads, memory, and the part of a GPU that they fill."""
 
     address: str | None = None
     """Of a running cluster, such as ``auto`` or ``ray://host:10001``; None starts one here."""
@@ -40,7 +45,7 @@ class RayEngine:
         """Do every task once, wherever the cluster has room for it."""
         ray = _imported()
         with _connected(ray, self.address):
-            gpus = ray.cluster_resources().get("GPU", 0) > 0
+            gpu_mb = _smallest_gpu_mb(ray) if any(task.wants_gpu for task in tasks) else None
             queue = list(enumerate(tasks))
             running: dict[Any, int] = {}
             failures: dict[int, Exception] = {}
@@ -48,7 +53,7 @@ class RayEngine:
                 while queue or running:
                     while queue and (self.workers is None or len(running) < self.workers):
                         index, task = queue.pop(0)
-                        running[_submitted(ray, task, gpus)] = index
+                        running[_submitted(ray, task, gpu_mb)] = index
                     done, _ = ray.wait(list(running), timeout=_LOOK)
                     meter.update()
                     for reference in done:
@@ -100,12 +105,47 @@ def _knock(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
-def _submitted(ray: Any, task: Task, gpus: bool) -> Any:
+def _smallest_gpu_mb(ray: Any) -> float | None:
+    """Megabytes of the cluster's smallest GPU, 0 where a node does not say; None without any."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [
+        node["NodeID"]
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("GPU", 0) > 0
+    ]
+    if not nodes:
+        return None
+    asked = [
+        ray.remote(gpu_memory_mb)
+        .options(
+            num_cpus=0,
+            num_gpus=_SMALLEST_SHARE,
+            max_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        )
+        .remote()
+        for node in nodes
+    ]
+    try:
+        return min(ray.get(asked, timeout=_ANSWER))
+    except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
+        for reference in asked:
+            ray.cancel(reference, force=True)
+        progress.say(
+            "The cluster's GPUs did not say how much memory they have, so each is given one run at "
+            f"a time ({first_line(error)})."
+        )
+        return 0.0
+
+
+def _submitted(ray: Any, task: Task, gpu_mb: float | None) -> Any:
     needs: dict[str, Any] = {"num_cpus": task.threads, "max_retries": 0}
     if task.memory_mb is not None:
         needs["memory"] = int(task.memory_mb * 2**20)
-    if task.wants_gpu and gpus:
-        needs["num_gpus"] = 1
+    if task.wants_gpu and gpu_mb is not None:
+        share = share_of_gpu(task, gpu_mb)
+        needs["num_gpus"] = math.ceil(share / _SMALLEST_SHARE) * _SMALLEST_SHARE
     given = {name: os.environ[name] for name in _GIVEN if name in os.environ}
     submit = ray.remote(_attempt).options(name=task.name, **needs)
     return submit.remote(task, str(Path.cwd()), given)
