@@ -17,9 +17,11 @@ and then the reverse; the first block of each warms up and does not count.
 
 ``milliseconds`` is the median step, from the end of one to the end of the next; ``to_published``
 and ``to_bare`` are medians over the rounds of the ratio of two blocks' medians, so that a stall of
-the machine counts once. ``waiting_share`` is the share of the time between the end of one step and
-the beginning of the next: what the loader is waited for (with ``--workers 0``, the default, reading
-from memory, augmentation and collation), and what Lightning does in between. Idle and with the
+the machine counts once. ``to_limit`` is the share of what a matrix product of 2048 x 2048 in fp32
+reaches on these threads in the same round (above 1 is possible in bf16). ``waiting_share`` is the
+share of the time between the end of one step and the beginning of the next: what the loader is
+waited for (with ``--workers 0``, the default, reading from memory, augmentation and collation), and
+what Lightning does in between. Idle and with the
 defaults it takes about twenty minutes on two cores, most of them at 256 px.
 """
 
@@ -45,6 +47,7 @@ import lightning
 import pandas as pd
 import torch
 from published_loop import arranged_as, batches_in_memory, stepper
+from torch.utils.flop_counter import FlopCounterMode
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.data.batches import ImageDataset, Item, WholeImages
@@ -58,6 +61,7 @@ from llm4seg_probe.training.task import SegmentationTask
 WAYS = ("published", "bare", "ours", "ours-bf16")
 WIDTHS = {"default": None, "narrow": (8, 16, 32, 64, 96)}
 BATCH = 8
+SIDE = 2048
 IMAGES = 32
 """Different images that the steps go through again and again."""
 
@@ -122,13 +126,34 @@ def main() -> None:
         blocks = given.rounds + 1  # the first warms up
         loading = (given.augmentation, given.workers)
         setting = Setting(size, network, threads, *loading, blocks, given.block)
-        table = pd.DataFrame(rows(setting, taken_in_turns(setting)))
+        table = pd.DataFrame(rows(setting, *taken_in_turns(setting), operations_of(setting)))
         table.to_csv(sys.stdout, index=False, header=number == 0)
         sys.stdout.flush()
 
 
-def taken_in_turns(setting: Setting) -> dict[str, list[Block]]:
-    """The blocks of each way, round by round, without the first."""
+def operations_of(setting: Setting) -> int:
+    """Floating-point operations of a training step, forward and backward."""
+    config = setting.config()
+    step = stepper(build_network(config), config, 1)
+    with FlopCounterMode(display=False) as counter:
+        step(*batches_in_memory(config, BATCH)[0])
+    return int(counter.get_total_flops())
+
+
+def speed_of_a_product(threads: int) -> float:
+    """Operations per second that a matrix product reaches, the best of five."""
+    torch.set_num_threads(threads)
+    matrix = torch.randn(SIDE, SIDE)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - start)
+    return 2 * SIDE**3 / min(seconds)
+
+
+def taken_in_turns(setting: Setting) -> tuple[dict[str, list[Block]], list[float]]:
+    """The blocks of each way, round by round, without the first, and the limit in each round."""
     context = multiprocessing.get_context("spawn")
     blocks: dict[str, list[Block]] = {way: [] for way in WAYS}
     with contextlib.ExitStack() as stack:
@@ -140,16 +165,21 @@ def taken_in_turns(setting: Setting) -> dict[str, list[Block]]:
             stack.callback(process.join)
             theirs.close()
             ends[way] = stack.enter_context(ours)
+        limits = []
         for turn in range(setting.blocks):
+            if turn:
+                limits.append(speed_of_a_product(setting.threads))
             for way in WAYS if turn % 2 else reversed(WAYS):
                 ends[way].send("go")
                 block = ends[way].recv()
                 if turn:
                     blocks[way].append(block)
-    return blocks
+    return blocks, limits
 
 
-def rows(setting: Setting, blocks: dict[str, list[Block]]) -> list[dict[str, Any]]:
+def rows(
+    setting: Setting, blocks: dict[str, list[Block]], limits: Sequence[float], operations: int
+) -> list[dict[str, Any]]:
     """One row per way."""
     return [
         {
@@ -160,6 +190,9 @@ def rows(setting: Setting, blocks: dict[str, list[Block]]) -> list[dict[str, Any
             "milliseconds": 1000 * statistics.median(step for block in own for step in block.steps),
             "to_published": ratio(own, blocks["published"]),
             "to_bare": ratio(own, blocks["bare"]),
+            "to_limit": statistics.median(
+                operations / block.median / limit for block, limit in zip(own, limits, strict=True)
+            ),
             "waiting_share": share_of_waiting(own),
             "steps": sum(len(block.steps) for block in own),
         }
