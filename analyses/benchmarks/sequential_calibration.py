@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from llm4seg_probe.randomness import address
+from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.looks import Design, Spending, levels
 from llm4seg_probe.statistics.multiplicity import holm
 from llm4seg_probe.statistics.robust import outlying
@@ -33,7 +34,6 @@ from llm4seg_probe.statistics.stopping import (
     median_unbiased,
     paths_of,
 )
-from llm4seg_probe.statistics.verdicts import Evidence
 from llm4seg_probe.storage import atomically, write_text
 
 Matrix = NDArray[np.float64]

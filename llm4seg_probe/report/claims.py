@@ -24,6 +24,7 @@ from llm4seg_probe.report.figures import looks as looks_figure
 from llm4seg_probe.report.page_tables import Listing
 from llm4seg_probe.report.results import Results
 from llm4seg_probe.statistics.claims import Association, Claim
+from llm4seg_probe.statistics.kinds import KINDS
 from llm4seg_probe.tables import ASSOCIATION, LOOKS, PAIRS
 
 READING = (
@@ -37,13 +38,7 @@ READING = (
 )
 """How the figures of the claims are read."""
 
-SHOWS = {
-    "superiority": "It is supported where a is better than b, by the adjusted p, in each of its "
-    "comparisons.",
-    "non-inferiority": "It is supported where the 90 % interval of a − b lies above −margin: that "
-    "no difference was found is not enough.",
-    "equivalence": "It is supported where the 90 % interval of a − b lies within the margin: that "
-    "no difference was found is not enough.",
+SHOWS = {name: kind.takes for name, kind in KINDS.items()} | {
     "association": "It is supported where runs of the same arm with more of the one have more of "
     "the other, by the adjusted p: what makes one arm better than another plays no part.",
 }

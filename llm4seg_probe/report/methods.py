@@ -13,6 +13,7 @@ from llm4seg_probe.report.context import DatasetContext, ReportContext
 from llm4seg_probe.report.mechanisms import RULE
 from llm4seg_probe.report.results import Results
 from llm4seg_probe.statistics.claims import Association, Claim
+from llm4seg_probe.statistics.kinds import KINDS
 from llm4seg_probe.statistics.mechanisms import Mechanism
 
 NAME = "methods.md"
@@ -29,11 +30,8 @@ _POSITION = {
     "axial-rope": "rotary positions by row and column",
     "none": "no position encoding",
 }
-_KINDS = {
-    "superiority": "superiority",
-    "non-inferiority": "non-inferiority (one-sided, 90 % interval above −margin)",
-    "equivalence": "equivalence (two one-sided tests)",
-    "association": "repeated-measures correlation",
+_TESTS = {name: kind.method for name, kind in KINDS.items()} | {
+    "association": "repeated-measures correlation"
 }
 
 
@@ -251,7 +249,7 @@ def _mechanisms(mechanisms: Sequence[Mechanism]) -> str:
 
 
 def _claim(claim: Claim | Association) -> str:
-    kind = _KINDS.get(claim.kind, claim.kind)
+    kind = _TESTS.get(claim.kind, claim.kind)
     family = f", family {claim.family}" if claim.family else ""
     ends = f", margin {claim.margin:g}{family}"
     if isinstance(claim, Association):

@@ -12,10 +12,11 @@ from scipy.special import stdtr
 
 from llm4seg_probe.statistics import bootstrap, exact_tests, paired_tests, power
 from llm4seg_probe.statistics.bootstrap import FEWEST_GROUPS, Totals
+from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.paired_tests import Estimate, Vector
 from llm4seg_probe.statistics.pairs import Paired
 from llm4seg_probe.statistics.units import refuse_margin_of_another_scale
-from llm4seg_probe.statistics.verdicts import Evidence, Rules, evidence
+from llm4seg_probe.statistics.verdicts import Rules, evidence
 
 OUTLYING = 0.001
 """A seed that the others make less likely than this is named."""

@@ -16,8 +16,8 @@ from llm4seg_probe.errors import ConfigError, TableError, UserError, unknown
 from llm4seg_probe.probes import registry
 from llm4seg_probe.scores import claimed_lower
 from llm4seg_probe.statistics.conditions import NotThere, resolve
+from llm4seg_probe.statistics.kinds import KINDS, Kind
 from llm4seg_probe.statistics.pairs import Paired
-from llm4seg_probe.statistics.verdicts import Kind
 
 
 def _known_table(name: str) -> str:
@@ -151,11 +151,7 @@ class Claim(Stated):
     def comparison(self) -> str:
         """The comparisons in one line: > for a higher score, < for a lower."""
         better = "<" if claimed_lower(self.score, self.lower_is_better) else ">"
-        sign = {
-            "superiority": better,
-            "non-inferiority": f"not worse ({better}) than",
-            "equivalence": "≈",
-        }[self.kind]
+        sign = KINDS[self.kind].sign.format(better=better)
         return " and ".join(f"{pair.a} {sign} {pair.b}" for pair in self.comparisons)
 
 

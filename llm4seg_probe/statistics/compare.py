@@ -30,6 +30,7 @@ from llm4seg_probe.statistics.assessment import Assessment, assess
 from llm4seg_probe.statistics.averages import ABSENT, Absent
 from llm4seg_probe.statistics.cells import Decimal
 from llm4seg_probe.statistics.findings import Finding
+from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.look_rows import comparison_at_looks, rows_at_looks
 from llm4seg_probe.statistics.looks import Design, Spending
 from llm4seg_probe.statistics.multiplicity import Adjust, holm_at
@@ -39,7 +40,7 @@ from llm4seg_probe.statistics.robust import with_robust
 from llm4seg_probe.statistics.roles import Role
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.table_file import TableFile
-from llm4seg_probe.statistics.verdicts import Evidence, Rules, Verdict, verdict
+from llm4seg_probe.statistics.verdicts import Rules, Verdict, verdict
 from llm4seg_probe.statistics.wording import closed_looks, sentence
 from llm4seg_probe.tables import COMPARISON, conform
 

@@ -32,9 +32,10 @@ from llm4seg_probe.statistics.claims import (
 from llm4seg_probe.statistics.compare import row_of
 from llm4seg_probe.statistics.conditions import NotThere, resolve, with_runs
 from llm4seg_probe.statistics.epoch_choice import at_checkpoints
+from llm4seg_probe.statistics.kinds import KINDS, Evidence
 from llm4seg_probe.statistics.multiplicity import Adjust, holm_at
 from llm4seg_probe.statistics.robust import with_robust
-from llm4seg_probe.statistics.verdicts import Evidence, Rules, Verdict, verdict
+from llm4seg_probe.statistics.verdicts import Rules, Verdict, verdict
 from llm4seg_probe.statistics.wording import sentence
 
 
@@ -84,7 +85,7 @@ class JudgedComparisons:
         if self.reason:
             return nan
         found = self.decisive.evidence
-        points_away = self.claim.kind == "superiority" and found.opposes < found.supports
+        points_away = KINDS[self.claim.kind].two_sided and found.opposes < found.supports
         return self.opposes if points_away else found.p
 
     @property

@@ -26,6 +26,7 @@ from llm4seg_probe.statistics.judgement import (
     refuse_doubled,
     within_family,
 )
+from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.look_rows import (
     COLUMNS,
     Replayed,
@@ -43,7 +44,7 @@ from llm4seg_probe.statistics.sequential import (
     repeated,
     threshold,
 )
-from llm4seg_probe.statistics.verdicts import Evidence, Rules
+from llm4seg_probe.statistics.verdicts import Rules
 from llm4seg_probe.statistics.wording import below_first
 
 

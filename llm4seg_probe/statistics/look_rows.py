@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from llm4seg_probe.errors import ConfigError, TableError
 from llm4seg_probe.statistics.assessment import Assessment
+from llm4seg_probe.statistics.kinds import KINDS, Evidence, Kind
 from llm4seg_probe.statistics.looks import Design
 from llm4seg_probe.statistics.pairs import Paired
 from llm4seg_probe.statistics.robust import with_robust
@@ -31,7 +32,7 @@ from llm4seg_probe.statistics.sequential import (
     thresholds,
 )
 from llm4seg_probe.statistics.stopping import median_unbiased, stagewise_p
-from llm4seg_probe.statistics.verdicts import Evidence, Kind, Verdict
+from llm4seg_probe.statistics.verdicts import Verdict
 from llm4seg_probe.statistics.wording import below_first, later_sentence, path_sentence, sentence
 from llm4seg_probe.tables import COMPARISON, conform
 
@@ -210,7 +211,7 @@ def _after_stopping(member: Replayed, decision: Decision, design: Design) -> dic
     rules = member.assessment.rules
     of_a_difference = decision.verdict in ("supported", "contradicted")
     number = crossed_at(member.looks, decision, design, rules.kind)
-    if rules.kind != "superiority" or not of_a_difference or number == 0:
+    if not KINDS[rules.kind].two_sided or not of_a_difference or number == 0:
         return {"p_stagewise": nan, "median_unbiased": nan}
     look = member.looks[number - 1]
     estimate = look.estimate

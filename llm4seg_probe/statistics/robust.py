@@ -18,8 +18,9 @@ from scipy.special import ndtr, stdtrit
 
 from llm4seg_probe.statistics import exact_tests, paired_tests
 from llm4seg_probe.statistics.assessment import Assessment
+from llm4seg_probe.statistics.kinds import Evidence, Kind
 from llm4seg_probe.statistics.paired_tests import Estimate
-from llm4seg_probe.statistics.verdicts import Evidence, Kind, Verdict, evidence
+from llm4seg_probe.statistics.verdicts import Verdict, evidence
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]

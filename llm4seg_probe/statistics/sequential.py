@@ -18,21 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm4seg_probe.statistics import paired_tests
+from llm4seg_probe.statistics.kinds import KINDS, Evidence, Kind
 from llm4seg_probe.statistics.looks import Design, Levels, levels
 from llm4seg_probe.statistics.multiplicity import holm, holm_at
 from llm4seg_probe.statistics.paired_tests import Estimate
-from llm4seg_probe.statistics.verdicts import Evidence, Kind, Verdict, evidence, verdict
+from llm4seg_probe.statistics.verdicts import Verdict, evidence, verdict
 
 Vector = NDArray[np.float64]
 
 UNKNOWN = Evidence(nan, nan, nan, nan, nan)
-
-_SIDES: dict[Kind, tuple[int, int, int, int, int]] = {
-    "superiority": (2, 2, 2, 1, 1),
-    "non-inferiority": (1, 1, 1, 1, 1),
-    "equivalence": (1, 1, 2, 1, 1),
-}
-"""Sides of each test of :class:`Evidence`, in the order of its fields."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +128,7 @@ def conjunction(
     for together in zip(*members, strict=False):
         supports = max(each.supports for each in together)
         opposes = min(1.0, count * min(each.opposes for each in together))
-        p = min(supports, opposes) if kind == "superiority" else supports
+        p = min(supports, opposes) if KINDS[kind].two_sided else supports
         one_sided = max(each.one_sided for each in together)
         within = max(each.within_margin for each in together)
         found.append(Evidence(p, supports, opposes, one_sided, within))
@@ -200,7 +194,7 @@ def thresholds(
     level, level_equivalence: what their families leave them; NaN for all of the design's alpha.
     0 where the look cannot stop.
     """
-    _, supports, opposes, _, within = _SIDES[kind]
+    _, supports, opposes, _, within = KINDS[kind].sides
     of_equivalence = design.alpha if isnan(level_equivalence) else level_equivalence
     return (
         levels(design, supports).thresholds(level)[look - 1],
@@ -224,7 +218,7 @@ def _attained(design: Design, kind: Kind, index: int, nominal: Evidence) -> Evid
     tables: dict[int, Levels] = {sides: levels(design, sides) for sides in (1, 2)}
     values = [
         float(tables[sides].attained(index, p))
-        for sides, p in zip(_SIDES[kind], astuple(nominal), strict=True)
+        for sides, p in zip(KINDS[kind].sides, astuple(nominal), strict=True)
     ]
     return Evidence(*values)
 

@@ -19,8 +19,9 @@ from scipy.special import stdtrit
 from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.randomness import address
 from llm4seg_probe.statistics.boundaries import NullPath
+from llm4seg_probe.statistics.kinds import KINDS, Distances, Kind
 from llm4seg_probe.statistics.looks import Design, levels
-from llm4seg_probe.statistics.verdicts import Kind, Verdict
+from llm4seg_probe.statistics.verdicts import Verdict
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -169,15 +170,10 @@ def first_crossed(
 
     with np.errstate(divide="ignore", invalid="ignore"):
         null, low, high = ((paths.mean - bound) / error for bound in (0.0, -margin, margin))
-    inside = np.minimum(low, -high)
-    equivalent = inside > critical(1, level_equivalence or design.alpha)
-    if kind == "superiority":
-        supported, contradicted = null > critical(2, own), -null > critical(2, own)
-    elif kind == "non-inferiority":
-        supported, contradicted = low > critical(1, own), -low > critical(1, own)
-    else:
-        supported = inside > critical(1, own)
-        contradicted = np.maximum(high, -low) > critical(2, own)
+    equivalent = np.minimum(low, -high) > critical(1, level_equivalence or design.alpha)
+    supported, contradicted = KINDS[kind].crossed(
+        Distances(null, low, high), lambda sides: critical(sides, own)
+    )
     crossed = np.stack([supported, contradicted, equivalent], axis=-1)
     some = np.any(crossed, axis=-1)
     look = np.where(np.any(some, axis=1), some.argmax(axis=1), len(paths.n))

@@ -4,11 +4,7 @@ In this order: fewer than two seeds, ``not run``; adjusted p below alpha for the
 ``supported``; the same for its opposite, ``contradicted``; equivalent within the margin,
 ``equivalent``; else ``inconclusive``.
 
-| kind | the claim | its opposite |
-| --- | --- | --- |
-| superiority | a is better than b | a is worse than b |
-| non-inferiority | a is not worse than b by the margin | a is worse by more than the margin |
-| equivalence | a and b differ by less than the margin | they differ by more than the margin |
+What a claim of each kind tests is in :mod:`llm4seg_probe.statistics.kinds`.
 """
 
 from __future__ import annotations
@@ -20,26 +16,10 @@ from typing import Literal
 import numpy as np
 
 from llm4seg_probe.errors import ConfigError
-from llm4seg_probe.statistics.paired_tests import Estimate, above, below, tost
+from llm4seg_probe.statistics.kinds import KINDS, Evidence, Kind
+from llm4seg_probe.statistics.paired_tests import Estimate, tost
 
-Kind = Literal["superiority", "non-inferiority", "equivalence"]
 Verdict = Literal["supported", "contradicted", "equivalent", "inconclusive", "not run"]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """p-values of one comparison, before any adjustment.
-
-    p: the one reported, two-sided for superiority. supports, opposes: p of the claim and of its
-    opposite; for superiority the two-sided p on the side where the difference lies, 1 on the
-    other. one_sided: p of the claim alone, by which several comparisons are ranked.
-    """
-
-    p: float
-    supports: float
-    opposes: float
-    one_sided: float
-    within_margin: float
 
 
 def evidence(
@@ -56,20 +36,9 @@ def evidence(
         return Evidence(nan, nan, nan, nan, nan)
     better = _mirrored(estimate) if lower_is_better else estimate
     within = nan if margin is None else tost(better, margin)
-    if kind == "superiority":
-        higher, lower = above(better, 0.0), below(better, 0.0)
-        two_sided = min(1.0, 2 * min(higher, lower))
-        supports, opposes = (two_sided, 1.0) if better.difference > 0 else (1.0, two_sided)
-        return Evidence(two_sided, supports, opposes, higher, within)
-    if margin is None:
+    if margin is None and kind != "superiority":
         raise ConfigError(f"a claim of {kind} needs a margin")
-    if kind == "non-inferiority":
-        supports = above(better, -margin)
-        opposes = below(better, -margin)
-        return Evidence(supports, supports, opposes, supports, within)
-    beyond = min(above(better, margin), below(better, -margin))
-    apart = min(1.0, 2 * beyond)  # with a narrow margin either side alone would use up alpha
-    return Evidence(within, within, apart, within, within)
+    return KINDS[kind].evidence(better, nan if margin is None else margin, within)
 
 
 def verdict(

@@ -8,6 +8,7 @@ from typing import Any
 
 from llm4seg_probe.statistics.assessment import Assessment
 from llm4seg_probe.statistics.correlation import Correlation
+from llm4seg_probe.statistics.kinds import KINDS
 from llm4seg_probe.statistics.looks import LEAST_SPENDING, Design
 from llm4seg_probe.statistics.sequential import Decision
 from llm4seg_probe.statistics.verdicts import Verdict
@@ -99,16 +100,10 @@ def association_sentence(
 
 def _decided(assessment: Assessment, verdict: Verdict) -> str:
     row, rules = assessment.row, assessment.rules
-    if rules.kind == "non-inferiority":
-        is_worse = "is worse" if verdict == "contradicted" else "is not worse"
-        return f"{verdict.capitalize()}: {row['a']} {is_worse} than {row['b']} by {row['margin']:g}"
-    if rules.kind == "equivalence":
-        return f"Contradicted: {row['a']} and {row['b']} differ by more than {row['margin']:g}"
-    direction = "higher" if row["difference"] > 0 else "lower"
+    kind = KINDS[rules.kind]
     is_small = rules.margin is not None and abs(row["difference"]) < rules.margin
-    small = f", but {BELOW_MARGIN}" if is_small else ""
-    effect = f"{row['a']} has a {direction} {row['score']} than {row['b']}"
-    return f"{verdict.capitalize()}{small}: {effect}"
+    small = f", but {BELOW_MARGIN}" if is_small and kind.two_sided else ""
+    return f"{verdict.capitalize()}{small}: {kind.decided(row, verdict == 'supported')}"
 
 
 def _measured(assessment: Assessment, p_adjusted: float, called: str) -> str:
@@ -122,8 +117,8 @@ def _measured(assessment: Assessment, p_adjusted: float, called: str) -> str:
         if isfinite(row["ci_low"])
         else ""
     )
-    kind = assessment.rules.kind
-    of = "" if kind == "superiority" else f" of {kind}"
+    kind = KINDS[assessment.rules.kind]
+    of = "" if kind.two_sided else f" of {kind.name}"
     p = f", p{of} = {p_adjusted:.2g}" if p_adjusted == p_adjusted else ""
     sizes = {len(assessment.pair.values_a), len(assessment.pair.values_b)}
     over = _counted(row["n_seeds"], unit)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.looks import Design, levels
 from llm4seg_probe.statistics.multiplicity import holm_at
 from llm4seg_probe.statistics.sequential import (
@@ -17,7 +18,6 @@ from llm4seg_probe.statistics.sequential import (
     thresholds,
 )
 from llm4seg_probe.statistics.stopping import OUTCOMES, first_crossed, paths_of
-from llm4seg_probe.statistics.verdicts import Evidence
 from llm4seg_probe.statistics.wording import (
     below_first,
     closed_looks,

@@ -128,7 +128,7 @@ def _smallest_gpu_mb(ray: Any) -> float | None:
         for node in nodes
     ]
     try:
-        return min(ray.get(asked, timeout=_ANSWER))
+        return float(min(ray.get(asked, timeout=_ANSWER)))
     except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
         for reference in asked:
             ray.cancel(reference, force=True)
