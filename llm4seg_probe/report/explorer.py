@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from math import inf
 from typing import Any
 
 import matplotlib
@@ -22,6 +24,8 @@ from llm4seg_probe.randomness import address
 from llm4seg_probe.report.results import Results
 
 DOZEN = 12
+ONE_FILE = 3_500_000
+"""Most characters of maps and predictions in a page of one file; a folder's page has no limit."""
 NAMED = "Named"
 MEDIAN = "Median difference"
 APART = "Where the arms differ most"
@@ -120,27 +124,66 @@ DIVERGING = "PuOr_r"
 """Colour map of differences: orange where the first is more, purple where the second is."""
 
 
-def explorer_data(results: Results, named: Sequence[str] = ()) -> dict[str, Any] | None:
+def explorer_data(
+    results: Results, named: Sequence[str] = (), most: float = inf
+) -> dict[str, Any] | None:
     """Everything that the case browser draws, ready for JSON; None without arrays.
 
     Images are bytes in base64, row by row; maps 16-bit numbers, low byte first, of which 65,535 is
     the map's most; masks and predictions lengths of runs, see :func:`run_lengths`. The numbers are
     those of ``scores.csv`` and ``maps.csv``, null where the table has no such row. named: cases
-    that are shown whatever else is; raises TableError for one that is not there.
+    that are shown whatever else is; raises TableError for one that is not there. most: characters
+    of maps and predictions; where those of all seeds are more, only the first seeds that fit are
+    there, one at least, and ``left_out`` counts the others.
     """
     refuse_unknown_cases(results, named)
     if not results.galleries:
         return None
     names = _set_names(results)
+    sets = [
+        _set(results, arrays, name, chosen_cases(results, arrays, named))
+        for arrays, name in zip(results.galleries, names, strict=True)
+    ]
+    seeds = sorted({seed for images in sets for seed in images["seeds"]})
+    kept = _seeds_that_fit(sets, seeds, most)
     return {
         "colours": _colours(COLOURS),
         "diverging": _colours(DIVERGING),
         "planes": len(results.context.config.data.image_size) == 3,
-        "sets": [
-            _set(results, arrays, name, chosen_cases(results, arrays, named))
-            for arrays, name in zip(results.galleries, names, strict=True)
-        ],
+        "sets": sets if kept == seeds else [_of_seeds(images, kept) for images in sets],
+        "left_out": len(seeds) - len(kept),
     }
+
+
+_BY_SEED = ("maps", "predictions", "iou", "activation")
+"""What of a set of images is there for each condition and seed, by ``condition|seed``."""
+
+
+def _seed_of(key: str) -> int:
+    return int(key.split("|")[1])
+
+
+def _seeds_that_fit(
+    sets: Sequence[Mapping[str, Any]], seeds: Sequence[int], most: float
+) -> list[int]:
+    """The first seeds whose maps and predictions have no more characters than these."""
+    each: Counter[int] = Counter()
+    for images in sets:
+        for kind in ("maps", "predictions"):
+            for key, texts in images[kind].items():
+                each[_seed_of(key)] += sum(map(len, texts))
+    taken = accumulate(each[seed] for seed in seeds)
+    count = sum(length <= most for length in taken)
+    return list(seeds[: max(1, count)])
+
+
+def _of_seeds(images: dict[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
+    """A set of images with the maps, predictions and numbers of some seeds."""
+    parts = {
+        kind: {key: value for key, value in images[kind].items() if _seed_of(key) in seeds}
+        for kind in _BY_SEED
+    }
+    return {**images, **parts, "seeds": [seed for seed in images["seeds"] if seed in seeds]}
 
 
 def run_lengths(mask: np.ndarray) -> bytes:

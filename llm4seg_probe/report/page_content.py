@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from llm4seg_probe.drawing.style import known_arms
 from llm4seg_probe.report import conditions, glossary
 from llm4seg_probe.report.answer import answer, facts_of, plain
 from llm4seg_probe.report.claims import READING, ClaimSection
-from llm4seg_probe.report.explorer import explorer_data
+from llm4seg_probe.report.explorer import ONE_FILE, explorer_data
 from llm4seg_probe.report.mechanisms import RULE, shown_mechanisms
 from llm4seg_probe.report.page_figures import Drawn, place_of, slug
 from llm4seg_probe.report.page_files import PageFiles, address
@@ -39,7 +40,7 @@ def page_content(
     probes = probe_sections(results)
     shown = {claim.claim.id: claim for claim in claims}
     sentences = answer(rows)
-    explorer = explorer_data(results, cases)
+    explorer = explorer_data(results, cases, ONE_FILE if writer.one_file else inf)
     known = conditions.condition_rows(results)
     margin = _margin(results)
     mechanisms = shown_mechanisms(context, table, rows)

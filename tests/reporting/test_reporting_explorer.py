@@ -165,3 +165,28 @@ def test_methods_know_every_option_that_they_put_into_words():
     fields = BoosterConfig.model_fields
     assert set(methods._ATTENTION) == set(get_args(fields["attention"].annotation))
     assert set(methods._POSITION) == set(get_args(fields["position"].annotation))
+
+
+def test_one_file_holds_the_first_seeds_that_fit_and_counts_the_others(results):
+    whole = explorer_data(results)
+    (data,) = whole["sets"]
+    assert whole["left_out"] == 0
+    each = {
+        seed: sum(
+            len(text)
+            for kind in ("maps", "predictions")
+            for key, texts in data[kind].items()
+            if key.split("|")[1] == str(seed)
+            for text in texts
+        )
+        for seed in data["seeds"]
+    }
+    first, second, *others = data["seeds"]
+    limited = explorer_data(results, most=each[first] + each[second])
+    assert limited["left_out"] == len(others) > 0
+    (fewer,) = limited["sets"]
+    assert fewer["seeds"] == [first, second]
+    for kind in ("maps", "predictions", "iou", "activation"):
+        assert {key.split("|")[1] for key in fewer[kind]} == {str(first), str(second)}
+        assert all(fewer[kind][key] == data[kind][key] for key in fewer[kind])
+    assert explorer_data(results, most=1)["sets"][0]["seeds"] == [first]
