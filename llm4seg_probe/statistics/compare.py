@@ -262,7 +262,12 @@ def remarks(reading: Reading, question: Question) -> list[Finding]:
     else:
         how = {"stated": "as stated", "name": "by its name"}[way.how]
         told.append(Finding("note", f"a {better} {reading.score} is better, {how}"))
-    if question.rules(reading).margin is None:
+    margin = question.rules(reading).margin
+    if margin is not None and question.margin is None:
+        told.append(
+            Finding("note", f"a difference of {margin:g} is taken to matter, by default: --margin")
+        )
+    if margin is None:
         told.append(
             Finding(
                 "note",

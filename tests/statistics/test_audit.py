@@ -36,6 +36,7 @@ def test_a_clean_study_gets_what_compare_says(study):
         "not used: run",
         "2 comparisons with the baseline: p is adjusted over all of them (Holm)",
         "a higher iou is better, by its name",
+        "a difference of 0.005 is taken to matter, by default: --margin",
         "baseline: cnn, by its name",
     ]
     assert Match("arm", "Method", "name") in result.matches

@@ -28,6 +28,8 @@ BASELINES = (
 
 _DOUBTFUL = ("far from the others", "left out", "in some runs only")
 """What makes a note of a comparison a doubt."""
+_FEW_PATIENTS = "too few for an interval over patients"
+"""Of a comparison's note that the checks of the whole table have already."""
 
 
 def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
@@ -40,11 +42,13 @@ def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
         margin = default_margin(reading.score, reading.largest)
     share = _test_share(reading, question.test_share)
     wanted = replace(question.wanted, baseline=base)
-    question = replace(question, wanted=wanted, margin=margin, test_share=share)
+    question = replace(question, wanted=wanted, test_share=share)
+    told = remarks(reading, question)
+    question = replace(question, margin=margin)
     rules = question.rules(reading)
     findings = [*guessed, *reading.findings]
     findings += inspect(Inspected(_canonical(reading), reading.score, rules.margin, base))
-    findings += [*remarks(reading, question), Finding("note", how)]
+    findings += [*told, Finding("note", how)]
     pairs: list[Paired] = []
     rows = pd.DataFrame()
     try:
@@ -138,6 +142,8 @@ def _noted(rows: pd.DataFrame) -> list[Finding]:
     for _, row in rows.iterrows():
         place = f" on {row['dataset']}" if row["dataset"] else ""
         for note in filter(None, str(row["note"]).split("; ")):
+            if _FEW_PATIENTS in note:
+                continue
             told.setdefault(note, []).append(f"{row['a']} against {row['b']}{place}")
     return [
         Finding(
