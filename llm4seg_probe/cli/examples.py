@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from llm4seg_probe.probes import registry
+
 START, DATA, RUNS = "Start", "Data", "Train and predict"
 PROBES, STUDIES, STATISTICS = "Probes", "Studies", "Statistics for any results"
 
@@ -26,20 +28,6 @@ EXAMPLES = {
     "evaluate": ("evaluate --ckpt 'runs/*/run.pt'",),
     "predict": ("predict --ckpt run.pt --images new-images --overlays",),
     "convert": ("convert best.pth --out run.pt",),
-    "rank": ("rank --ckpt 'runs/*/run.pt'", "rank --ckpt run.pt --sites before,layer,after"),
-    "maps": ("maps --ckpt 'runs/*/run.pt'",),
-    "attention": ("attention --ckpt run.pt --query 48,48",),
-    "similarity": ("similarity --ckpt 'runs/*/run.pt'",),
-    "decode": ("decode --ckpt 'runs/*/run.pt' --images 1,4,16",),
-    "lens": ("lens --ckpt run.pt",),
-    "attribute": ("attribute --ckpt run.pt --methods gradcam,occlusion",),
-    "field": ("field --ckpt 'runs/*/run.pt'",),
-    "robustness": ("robustness --ckpt run.pt --corruptions noise,blur",),
-    "denoise": ("denoise --ckpt 'runs/*/run.pt'", "denoise --ckpt run.pt --noises gaussian,rician"),
-    "calibration": ("calibration --ckpt 'runs/*/run.pt'",),
-    "intervene": ("intervene --ckpt run.pt --only bypass,mask",),
-    "swap": ("swap --ckpt 'runs/*/run.pt'",),
-    "mixture": ("mixture --ckpt 'runs/llm-mix-*/run.pt'",),
     "sweep": ("sweep my-study.yaml --dry-run", "sweep my-study.yaml --size quick --open"),
     "report": ("report reports/demo --open", "report reports/demo --one-file --out shared"),
     "compare": (
@@ -61,12 +49,20 @@ EXAMPLES = {
     "nnunet table": ("nnunet table $nnUNet_results/Dataset501_Spine",),
     "nnunet compare": ("nnunet compare $nnUNet_results/Dataset501_Spine",),
 }
-"""Uses of each command, as they are typed after the program's name."""
+"""Uses of each command, as they are typed after the program's name; a probe's are its own."""
+
+
+def examples(name: str) -> tuple[str, ...]:
+    """Uses of a command; none where it has none."""
+    if name in EXAMPLES:
+        return EXAMPLES[name]
+    probe = registry.probes().get(name)
+    return () if probe is None else probe.examples
 
 
 def epilog(name: str) -> str | None:
     """The examples of a command, as they stand under its help."""
-    lines = [f"    {_NAME} {words}" for words in EXAMPLES.get(name, ())]
+    lines = [f"    {_NAME} {words}" for words in examples(name)]
     if not lines:
         return None
     title = "Example" if len(lines) == 1 else "Examples"

@@ -161,6 +161,8 @@ class Probe:
         Options with which it measures images that have no masks; None where it needs masks.
     answers
         Whether it looks at what the network answers: logits (B, K, *grid).
+    examples
+        Uses as they are typed after the program's name, shown under the command's help.
     """
 
     name: str
@@ -191,6 +193,7 @@ class Probe:
     split: str = "Which side of the run's own split: train, val or test."
     without_masks: Mapping[str, Any] | None = None
     answers: bool = False
+    examples: tuple[str, ...] = ()
 
     @property
     def caveat(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 from torch import nn
@@ -248,7 +248,14 @@ def _networks(what: What) -> dict[str, nn.Module] | None:
     return None
 
 
-def call_of(name: str) -> Callable[..., Probed]:
+class ProbeCall(Protocol):
+    """A call of :func:`probe` with a probe's name, whose options are its parameters."""
+
+    def __call__(self, what: What, images: Any = None, masks: Any = None, **options: Any) -> Probed:
+        """See :func:`probe`."""
+
+
+def call_of(name: str) -> ProbeCall:
     """The call of one probe, with its options as parameters: ``lp.rank`` and its siblings.
 
     Raises ConfigError for a probe that there is not.
@@ -297,17 +304,9 @@ def _help(chosen: Probe, options: Sequence[Option]) -> str:
     return "\n".join([*lines, "", "Returns", "-------", "Probed", "    See :class:`Probed`.", ""])
 
 
-attention = call_of("attention")
-attribute = call_of("attribute")
-calibration = call_of("calibration")
-decode = call_of("decode")
-denoise = call_of("denoise")
-field = call_of("field")
-intervene = call_of("intervene")
-lens = call_of("lens")
-maps = call_of("maps")
-mixture = call_of("mixture")
-rank = call_of("rank")
-robustness = call_of("robustness")
-similarity = call_of("similarity")
-swap = call_of("swap")
+def __getattr__(name: str) -> ProbeCall:
+    """The call of a probe by its name, made when it is first asked for."""
+    if name not in {probe.name for probe in registry.PROBES}:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    made = globals()[name] = call_of(name)
+    return made

@@ -58,4 +58,5 @@ PROBE = Probe(
     average_over=("place", "layer", "head"),
     summary_by=("arm", "seed", "layer", "null"),
     summary_of=tuple(name for name in ATTENTION.values if name.endswith("_ratio")),
+    examples=("attention --ckpt run.pt --query 48,48",),
 )

@@ -117,4 +117,5 @@ PROBE = Probe(
         "sensitivity",
     ),
     answers=True,
+    examples=("attribute --ckpt run.pt --methods gradcam,occlusion",),
 )

@@ -36,4 +36,5 @@ PROBE = Probe(
     summarise="table:summary",
     summary_of=("ece", "brier", "overconfidence"),
     answers=True,
+    examples=("calibration --ckpt 'runs/*/run.pt'",),
 )

@@ -53,4 +53,5 @@ PROBE = Probe(
     where={"input": "features", "training_images": "max", "null": ""},
     summarise="table:summarise",
     split="Side on which the probes are tested: test or val.",
+    examples=("decode --ckpt 'runs/*/run.pt' --images 1,4,16",),
 )

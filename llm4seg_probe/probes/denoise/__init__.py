@@ -83,4 +83,8 @@ PROBE = Probe(
     summary_where={"part": "all"},
     sentences="gain:sentences",
     without_masks={"parts": ("all",)},
+    examples=(
+        "denoise --ckpt 'runs/*/run.pt'",
+        "denoise --ckpt run.pt --noises gaussian,rician",
+    ),
 )

@@ -49,4 +49,5 @@ PROBE = Probe(
     summary_by=("arm", "seed", "site", "wrt", "layer", "null"),
     summary_of=("radius_50", "radius_90", "before", "after", "asymmetry"),
     without_masks={},
+    examples=("field --ckpt 'runs/*/run.pt'",),
 )

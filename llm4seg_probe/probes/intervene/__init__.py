@@ -56,4 +56,5 @@ PROBE = Probe(
     derived=(INTERVENE_EFFECTS,),
     summarise="table:summarise",
     answers=True,
+    examples=("intervene --ckpt run.pt --only bypass,mask",),
 )

@@ -56,4 +56,5 @@ PROBE = Probe(
     summary_by=("run", "site", "null"),
     summary_of=("distance", "entropy_foreground", "entropy_background", "entropy", "top_share"),
     sentences="table:sentences",
+    examples=("lens --ckpt run.pt",),
 )

@@ -52,4 +52,5 @@ PROBE = Probe(
     summary_by=("arm", "seed", "site", "reduction", "threshold", "null"),
     summary_of=("iou", "auroc", "contrast"),
     answers=True,
+    examples=("maps --ckpt 'runs/*/run.pt'",),
 )

@@ -59,4 +59,5 @@ PROBE = Probe(
     summarise="agreement:summary",
     sentences="agreement:sentences",
     without_masks={},
+    examples=("mixture --ckpt 'runs/llm-mix-*/run.pt'",),
 )

@@ -52,4 +52,8 @@ PROBE = Probe(
     summary_of=("effective_rank", "lsvr"),
     summary_where={"part": "all"},
     without_masks={"parts": ("all", "dataset")},
+    examples=(
+        "rank --ckpt 'runs/*/run.pt'",
+        "rank --ckpt run.pt --sites before,layer,after",
+    ),
 )

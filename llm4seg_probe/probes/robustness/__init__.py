@@ -39,4 +39,5 @@ PROBE = Probe(
     summary_by=("arm", "seed", "corruption", "strength"),
     summary_of=("parameter", "iou", "dice"),
     answers=True,
+    examples=("robustness --ckpt run.pt --corruptions noise,blur",),
 )

@@ -61,4 +61,5 @@ PROBE = Probe(
     summary_by=("between", "arm", "site", "other_arm", "other_site", "null"),
     summary_of=("cka", "procrustes", "cosine"),
     without_masks={},
+    examples=("similarity --ckpt 'runs/*/run.pt'",),
 )

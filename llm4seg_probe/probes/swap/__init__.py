@@ -55,4 +55,5 @@ PROBE = Probe(
     summarise="table:summarise",
     arms=2,
     answers=True,
+    examples=("swap --ckpt 'runs/*/run.pt'",),
 )
