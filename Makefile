@@ -75,7 +75,7 @@ $(VENV_NNUNET)/.installed: pyproject.toml constraints.txt
 	$(VENV_NNUNET)/bin/python -m pip --disable-pip-version-check install --quiet \
 		-c constraints.txt torch
 	$(VENV_NNUNET)/bin/python -m pip --disable-pip-version-check install --quiet \
-		-c constraints.txt -e '.[nnunet]' pytest
+		-c constraints.txt -e '.[nnunet]' pytest hypothesis
 	$(VENV_NNUNET)/bin/python -m llm4seg_probe.integrations.nnunet.torchvision_schemas
 	touch $@
 
