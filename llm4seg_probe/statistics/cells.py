@@ -34,6 +34,7 @@ _MARKS = "*†‡§¶#↑↓▲▼✓"
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _POWER = re.compile(r"\s*(?:×|\\times|\\cdot|·|x|\*)\s*10\s*(?:\^|\*\*)?\s*\{?([+-]?\d+)\}?\s*$")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_RAISED = re.compile("[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _GROUPED = re.compile(r"(?<=\d)[ '’_](?=\d{3}(\D|$))")
 _COMMAND = re.compile(
     r"\\(?:textbf|mathbf|boldsymbol|bm|bf|textit|mathit|emph|underline|uline|textrm|mathrm|text"
@@ -61,8 +62,13 @@ def undressed(cell: str) -> str:
     text = re.sub(r"[−‐‑‒–—﹣－](?=[\d.∞i])", "-", text)
     if _PLAIN.fullmatch(text):
         return text
-    text = re.sub(r"</?(b|strong|i|em|u|sup|sub|mark|span)[^>]*>", "", text)
-    text = unicodedata.normalize("NFKC", text.translate(_SUPERSCRIPTS)).strip()
+    # Raised and lowered digits are powers or footnotes, and never digits of the number.
+    text = re.sub(r"<sup[^>]*>(.*?)</sup>", r"^{\1}", text)
+    text = re.sub(r"<sub[^>]*>(\s*[±+].*?)</sub>", r"\1", text)
+    text = re.sub(r"<sub[^>]*>(.*?)</sub>", r"_{\1}", text)
+    text = _RAISED.sub(lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = re.sub(r"</?(b|strong|i|em|u|mark|span)[^>]*>", "", text)
+    text = unicodedata.normalize("NFKC", text).strip()
     text = text.replace("\\%", "%").replace("\\,", "").replace("\\;", " ").replace("~", " ")
     text = text.replace("\\pm", "±").replace("$", "")
     text = _COMMAND.sub("", text)
@@ -118,7 +124,8 @@ def read_numbers(
     values = pd.to_numeric(text.where(text != ""), errors="coerce").astype("float64")
     rest = text[values.isna() & (text != "")]
     if rest.empty:
-        return Numbers(values)
+        values, told = _dots(name, text, values, decimal, commas=False)
+        return Numbers(values, notes=tuple(told))
     found = {raw: _Cell.of(raw, undressed(raw)) for raw in rest.unique()}
     kinds = {cell.kind for cell in found.values()}
     if "boolean" in kinds and kinds <= {"boolean", "empty"} and values.isna().all():
@@ -132,6 +139,9 @@ def read_numbers(
                 f"row {_row(text, index)}: {name} '{raw}' is not a number: correct it, or leave "
                 "it empty"
             )
+    plainly = text[values.notna()]
+    values, told = _dots(name, plainly, values, decimal, commas="," in marks.values())
+    notes += told
     values.update(rest.map(read))
     percent = rest.map(lambda raw: found[raw].percent)
     if percent.any() and int(percent.sum()) < int(values.notna().sum()):
@@ -162,7 +172,7 @@ def looks_numeric(column: pd.Series, sample: int = 200) -> bool:
     )
 
 
-def _row(text: pd.Series[str], index: object) -> int:
+def _row(text: pd.Series, index: object) -> int:
     """Row of the file, of which the first is the header."""
     return int(np.flatnonzero(text.index == index)[0]) + 2
 
@@ -270,6 +280,50 @@ def _commas(
         notes.append(f"{name}: the comma separates thousands (else: --decimal ,)")
     marks: dict[str, Decimal] = dict.fromkeys(decimals, ",")
     return marks | (grouped if decimals else {}) | dict.fromkeys(groups, "."), notes
+
+
+_DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+
+
+def _dots(
+    name: str,
+    plainly: pd.Series[str],
+    values: pd.Series[float],
+    decimal: Decimal | None,
+    *,
+    commas: bool,
+) -> tuple[pd.Series[float], list[str]]:
+    """Tell what the dot in plain numbers is, where all of them may be thousands: ``1.234``.
+
+    commas: whether the comma is the decimal mark in other cells. Raises TableError where a number
+    has a decimal dot although the comma was named, or where nothing settles what the dots are.
+    """
+    dotted = plainly[plainly.str.contains(".", regex=False)]
+    if decimal == "." or dotted.empty:
+        return values, []
+    grouped = dotted.str.fullmatch(_DOTTED)
+    if not grouped.all():
+        if decimal == ",":
+            first = dotted.index[~grouped][0]
+            raise TableError(
+                f"row {_row(values, first)}: {name} '{dotted[first]}' has a decimal dot, but "
+                "--decimal , says that the comma is the decimal mark"
+            )
+        return values, []
+    if not commas and decimal is None:
+        # 1.234 beside 998: thousands in a column of whole numbers, or a decimal dot.
+        if plainly.str.contains(r"^[+-]?[1-9]\d{2,}$", regex=True).any():
+            raise TableError(
+                f"{name} '{dotted.iloc[0]}' may be {dotted.iloc[0]} or "
+                f"{dotted.iloc[0].replace('.', '')}: say which mark is the decimal one, "
+                "--decimal . or --decimal ,"
+            )
+        return values, []
+    values = values.copy()
+    values.update(dotted.str.replace(".", "", regex=False).astype("float64"))
+    return values, [
+        f"{name}: the dot separates thousands in {len(dotted)} cells (else: --decimal .)"
+    ]
 
 
 # -- printed means ---------------------------------------------------------------------------
