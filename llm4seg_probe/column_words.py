@@ -7,10 +7,25 @@ import re
 import unicodedata
 
 SIDES: dict[str, str] = {
-    **dict.fromkeys(("train", "training", "trn", "tr", "fit"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), "val"),
     **dict.fromkeys(
-        ("test", "testing", "tst", "ts", "holdout", "hold_out", "heldout", "held_out", "eval"),
+        (
+            *("train", "training", "trn", "tr", "fit", "entrenamiento", "entraînement"),
+            *("entrainement", "apprentissage", "treino", "addestramento", "训练", "训练集"),
+        ),
+        "train",
+    ),
+    **dict.fromkeys(
+        (
+            *("val", "valid", "validation", "validate", "dev", "development", "validierung"),
+            *("validación", "validacion", "validação", "validazione", "验证", "验证集"),
+        ),
+        "val",
+    ),
+    **dict.fromkeys(
+        (
+            *("test", "testing", "tst", "ts", "te", "holdout", "hold_out", "heldout", "held_out"),
+            *("eval", "evaluation", "prueba", "teste", "测试", "测试集"),
+        ),
         "test",
     ),
 }

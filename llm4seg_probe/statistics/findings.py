@@ -104,6 +104,17 @@ def left_over(
                 f"compares one of them, --dataset {name} each by itself",
             )
         )
+    for name in others:
+        if name not in pooled and _parts_cases(table, name, columns):
+            pooled.append(name)
+            told.append(
+                Finding(
+                    "doubt",
+                    f"cases of {name} {values_of(table[name])} are averaged together: if these are "
+                    f"sides of a split or other data, --where {name}=… takes one of them, "
+                    f"--dataset {name} compares each by itself",
+                )
+            )
     nests = next((name for name in others if _nests_cases(table, name, columns)), None)
     if nests is not None:
         told.append(
@@ -117,6 +128,17 @@ def left_over(
     if unused:
         told.append(Finding("note", f"not used: {', '.join(unused)}"))
     return told
+
+
+def _parts_cases(table: pd.DataFrame, name: str, columns: Columns, most: int = 5) -> bool:
+    """Whether a column parts the cases of each run in a few groups, as sides or hospitals do."""
+    values = table[name]
+    if columns.case is None or not 2 <= values.nunique() <= most or not values.notna().all():
+        return False
+    if pd.api.types.is_float_dtype(values.dtype) or plain(name) in SEPARATE:
+        return False
+    case = [key for key in (columns.dataset, columns.group, columns.case) if key]
+    return bool((table.groupby(case, observed=True)[name].nunique() == 1).all())
 
 
 def _nests_cases(table: pd.DataFrame, name: str, columns: Columns, fewest: int = 6) -> bool:

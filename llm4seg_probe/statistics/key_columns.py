@@ -13,6 +13,7 @@ from llm4seg_probe.statistics.cells import EMPTY
 from llm4seg_probe.statistics.columns import Recognised
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.nnunet_summary import case_name
+from llm4seg_probe.statistics.roles import NAMES
 from llm4seg_probe.statistics.rows import as_text
 
 _SUMMARIES = frozenset(
@@ -49,9 +50,18 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_axis(names, axis=1)
 
 
-def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns of nothing but numbers (and empty cells) as numbers."""
-    return pd.DataFrame({name: number_if_all(table[name]) for name in table.columns})
+def typed(table: pd.DataFrame, arm: str | None = None) -> pd.DataFrame:
+    """The table with columns of nothing but numbers (and empty cells) as numbers.
+
+    The column of the arms stays as it is, for versions 1.1 and 1.10 are two: the one named, else
+    the likeliest by its name.
+    """
+    by_name = {words(name): str(name) for name in reversed(table.columns)}
+    likely = (by_name[name] for name in NAMES["arm"] if name in by_name)
+    kept = by_name.get(words(arm)) if arm else next(likely, None)
+    return pd.DataFrame(
+        {name: table[name] if name == kept else number_if_all(table[name]) for name in table}
+    )
 
 
 def number_if_all(column: pd.Series) -> pd.Series:

@@ -101,7 +101,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     does not have, and for a cell that is not a number.
     """
     findings = [Finding("note", note) for note in file.notes]
-    table = typed(named(file.table))
+    table = typed(named(file.table), asked.columns.get("arm"))
     if table.empty:
         raise TableError("the table has no rows")
     turned = table_file.long(table, asked.columns)

@@ -71,9 +71,10 @@ NAMES: dict[Role, tuple[str, ...]] = {
     ),
     "case": (
         "image", "case", "image_id", "case_id", "case_name", "caseid", "img", "img_id",
-        "image_name",
-        "slice", "slice_id", "slice_name", "frame", "file", "filename", "file_name", "sample",
-        "sample_id", "scan", "scan_id", "example", "item", "question", "identifier", "id", "name",
+        "image_name", "slice", "slice_id", "slice_name", "frame", "file", "filename", "file_name",
+        "sample", "sample_id", "sop_instance_uid", "sopinstanceuid", "instance_uid", "bild",
+        "bild_id", "fall", "fall_id", "scan", "scan_id", "slice_number", "slice_index", "slice_no",
+        "example", "item", "question", "identifier", "id", "name",
     ),
     "mean": ("mean", "average", "avg", "mean_sd", "mean_std", "result"),
     "sd": ("sd", "std", "stdev", "std_dev", "standard_deviation", "stddev"),

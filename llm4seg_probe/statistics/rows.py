@@ -174,18 +174,58 @@ def _refuse_separate(
     sides = [
         name for name in map(str, table.columns) if name not in separate and _is_sided(table, name)
     ]
+    if columns.case is not None:
+        _refuse_folders_of_sides(table[columns.case])
     for name in (*separate, *sides):
         if name in (score, *average_over, *columns.keys):
             continue
         values = as_text(table[name]).drop_duplicates().tolist()
         if len(values) < 2 or _is_harmless(table, name, columns):
             continue
-        tested = [value for value in values if side_of(value) == "test"]
-        chosen = values[-1] if plain(name) in _OF_RUNS else (tested or values)[0]
+        chosen = _example(name, values)
         raise TableError(
             f"the table has several values of {name} ({some_of(values)}): choose one first, "
             f"such as --where {name}={chosen} (in Python where={{{name!r}: {chosen!r}}})"
             f"{_OR.get(plain(name), '')}"
+        )
+
+
+_NO = frozenset(("false", "no", "0", "0.0", "n", "f"))
+
+
+def _example(name: str, values: Sequence[str]) -> str:
+    """The value that is likely wanted: the last epoch, the test side, no training row.
+
+    >>> _example("split", ["train", "test"]), _example("is_train", ["True", "False"])
+    ('test', 'False')
+    >>> _example("held_out", ["no", "yes"]), _example("stage", ["tr", "other"])
+    ('yes', 'other')
+    """
+    if plain(name) in _OF_RUNS:
+        return values[-1]
+    flags = {value: value.strip().lower() in _NO for value in values}
+    if side_of(name) and len(set(flags.values())) == 2:
+        wanted = side_of(name) != "test"
+        return next(value for value, says_no in flags.items() if says_no == wanted)
+    tested = [value for value in values if side_of(value) == "test"]
+    others = [value for value in values if side_of(value) not in ("train", "val")]
+    return [*tested, *others, *values][0]
+
+
+def _refuse_folders_of_sides(cases: pd.Series) -> None:
+    """Raise TableError where cases lie in folders of several sides: ``train/a.png``."""
+    if pd.api.types.is_numeric_dtype(cases.dtype):
+        return
+    sides: dict[str, str] = {}
+    for case in as_text(cases).drop_duplicates():
+        folders = case.replace("\\", "/").split("/")[:-1]
+        for folder in folders:
+            if side_of(folder):
+                sides.setdefault(side_of(folder), folder)
+    if len(sides) > 1:
+        raise TableError(
+            f"cases in {cases.name} lie in folders of several sides ({', '.join(sides.values())}): "
+            "keep the rows of one, or write the side into a column and choose with --where"
         )
 
 

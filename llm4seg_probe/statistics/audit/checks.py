@@ -13,6 +13,7 @@ from llm4seg_probe.column_words import SIDES
 from llm4seg_probe.scores import known
 from llm4seg_probe.statistics.bootstrap import FEWEST_GROUPS
 from llm4seg_probe.statistics.findings import Finding
+from llm4seg_probe.statistics.nnunet_summary import case_name
 from llm4seg_probe.statistics.units import PERCENT_FROM
 
 COARSE = 4
@@ -112,7 +113,7 @@ def _cases(table: Inspected) -> Iterator[Finding]:
 def unknown_patients(cases: pd.Series) -> Iterator[Finding]:
     """What a table without patients leaves open, with names like slices of one: ``P0_0, P0_1``."""
     yield Finding("note", "no patients in the table: every case is taken for another patient")
-    names = cases.drop_duplicates().astype(str)
+    names = cases.drop_duplicates().astype(str).map(case_name)
     match = names.str.extract(
         r"^(.*?)[_\-./ ]+(?:slice|sl|s|z|frame|f|img|image|t|tp|time)?[_-]?\d+$"
     )[0]

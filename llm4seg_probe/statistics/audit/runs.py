@@ -58,11 +58,12 @@ def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
     except TableError as error:
         findings.insert(0, Finding("fault", f"not comparable: {error}"))
     design = _design(reading, pairs, len(arms))
+    tests = _tests(design, pairs) if pairs else ()
     order = ("fault", "doubt", "note")
     findings.sort(key=lambda finding: order.index(finding.level))
     return Audit(
         design, reading.score, base, rules.margin, reading.matches,
-        tuple(dict.fromkeys(findings)), _tests(design, pairs), rows, pd.DataFrame(),
+        tuple(dict.fromkeys(findings)), tests, rows, pd.DataFrame(),
     )  # fmt: skip
 
 
@@ -167,6 +168,9 @@ def _design(reading: Reading, pairs: Sequence[Paired], arms: int) -> Design:
     case = [name for name in (columns.group, columns.case) if name]
     cases = len(table[case].drop_duplicates()) if columns.case else None
     shares = {pair.paired for pair in pairs}
+    if not pairs:  # not compared; that seeds are shared is to be seen all the same
+        own = [set(seeds_of) for _, seeds_of in units.groupby(arm)]
+        shares = {bool(set.intersection(*own))}
     paired = ["fold"] if folds else ["seed"] if True in shares and seeds > 1 else []
     if cases is not None:
         paired.append("case")
