@@ -204,9 +204,11 @@ OF_PROBABILITIES = tuple(score.name for score in _REGISTERED if score.of_probabi
 OF_SETS = tuple(score.name for score in _REGISTERED if score.of_sets)
 PRINTED = tuple(score.name for score in _REGISTERED if score.printed)
 
+_OTHERS_TOO = frozenset(("entropy",))
+"""Names of ours by which others call another quantity: nothing follows from them."""
 _BY_NAME: dict[str, Score] = {
     **{other: score for score in reversed(_REGISTERED) for other in score.synonyms},
-    **SCORES,
+    **{name: score for name, score in SCORES.items() if name not in _OTHERS_TOO},
 }
 GENERIC = frozenset(
     (
@@ -379,7 +381,8 @@ def direction(score: str, stated: bool | None = None) -> Direction:
     if kind is not None:
         return Direction(kind.lower_is_better, "name")
     parts = set(words(score).split("_"))
-    if parts & GENERIC and not parts & set(_BY_NAME) and not _MINUS.match(score):
+    beside = parts - GENERIC - _AGGREGATES - _UNITS - SIDES.keys()
+    if parts & GENERIC and not beside and not _MINUS.match(score):
         return Direction(False, "guess")
     raise ConfigError(
         f"is a higher or a lower '{score}' better? The name does not tell: add --higher-is-better "
