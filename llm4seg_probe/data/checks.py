@@ -81,8 +81,9 @@ def _why_unread(sample: Sample, error: DataError) -> Iterator[Finding]:
 def _shape(sample: Sample, path: Path) -> tuple[int, ...]:
     """Pixels along each axis of a file; raises DataError where it cannot be read."""
     if path not in sample.mask_files:
-        return formats.read_image(path, sample.slice, sample.modality)[0].shape[1:]
-    shape = formats.read_pixels(path).shape[1:]
+        beside = None if path == sample.image_file else sample.image_file
+        return formats.read_image(path, sample.slice, sample.modality, beside)[0].shape[1:]
+    shape = formats.read_pixels(path, sample.image_file).shape[1:]
     return shape if sample.slice is None or len(shape) < 3 else shape[1:]
 
 

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llm4seg_probe.data import (
-    dicom,
-    formats,
-)
+from llm4seg_probe.data import formats
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.progress import track
@@ -130,7 +127,7 @@ class Collection:
         if sample.labels is not None:
             mask = label_mask(sample.labels, image.ndim - 1)
             return RawImage(image, mask, sample.spacing or spacing, sample.modality)
-        mask = _as_displayed(sample, self._read_mask(sample))
+        mask = self._read_mask(sample)
         if mask.shape[1:] != image.shape[1:]:
             raise DataError(
                 f"{sample.mask_files[0]}: the mask is {_size(mask.shape[1:])}, "
@@ -151,14 +148,17 @@ class Collection:
 
     def _read_mask(self, sample: Sample) -> np.ndarray:
         if len(sample.mask_files) > 1:
-            planes = [formats.read_binary(path, sample.slice) for path in sample.mask_files]
+            planes = [
+                formats.read_binary(path, sample.slice, sample.image_file)
+                for path in sample.mask_files
+            ]
             if len({plane.shape for plane in planes}) > 1:
                 raise DataError(f"{sample.image}: its masks of the classes differ in size")
             return np.stack(planes)
         path = sample.mask_files[0]
         if not self.labels and len(self.classes) == 1:
-            return formats.read_binary(path, sample.slice)[None]
-        labels = formats.read_labels(path, sample.slice)
+            return formats.read_binary(path, sample.slice, sample.image_file)[None]
+        labels = formats.read_labels(path, sample.slice, sample.image_file)
         values = dict(self.labels) or {name: i + 1 for i, name in enumerate(self.classes)}
         _check_labels(labels, values, path)
         if self.classes == (FOREGROUND,) and FOREGROUND not in values:
@@ -182,7 +182,7 @@ def _read_image(sample: Sample) -> tuple[np.ndarray, tuple[float, ...] | None]:
         return image, spacing
     channels = [image]
     for path in sample.channel_files:
-        channel = formats.read_image(path, sample.slice, sample.modality)[0]
+        channel = formats.read_image(path, sample.slice, sample.modality, sample.image_file)[0]
         if channel.shape[1:] != image.shape[1:]:
             raise DataError(
                 f"{path}: this channel is {_size(channel.shape[1:])}, "
@@ -192,19 +192,13 @@ def _read_image(sample: Sample) -> tuple[np.ndarray, tuple[float, ...] | None]:
     return np.concatenate(channels), spacing
 
 
-def _as_displayed(sample: Sample, mask: np.ndarray) -> np.ndarray:
-    """A mask without a place in space, drawn on one DICOM file, turned as that file is."""
-    image = sample.image_file
-    if formats.suffix_of(image) not in dicom.SUFFIXES or not image.is_file():
-        return mask
-    drawn = {formats.suffix_of(path) for path in sample.mask_files}
-    if not drawn <= {*formats.PICTURES, ".npy"}:
-        return mask
-    return dicom.turn_of_file(image).apply(mask)
-
-
 def _turned(sample: Sample, mask: tuple[int, ...], image: tuple[int, ...]) -> str:
-    """The orientation that a picture states, where its mask lies the other way round."""
+    """What turned a mask, or its image, where their sizes do not fit."""
+    if formats.axes_beside(sample.mask_files[0], sample.image_file):
+        return (
+            ", in the order in which both are stored, as they do not both state a place in space: "
+            "copy the geometry of the image into the header of the mask"
+        )
     if mask != image[::-1] or formats.suffix_of(sample.image_file) not in formats.PICTURES:
         return ""
     turned = formats.read_picture(sample.image_file).turned

@@ -95,6 +95,12 @@ class Turn:
     rows: bool = False
     columns: bool = False
 
+    @property
+    def axes(self) -> str:
+        """The turn as directions (``data/turning.py``) of columns, rows and slices as stored."""
+        left, back = "R" if self.columns else "L", "A" if self.rows else "P"
+        return f"{back}{left}S" if self.transposed else f"{left}{back}S"
+
     def apply(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (..., H, W) as they are displayed."""
         turned = pixels.swapaxes(-1, -2) if self.transposed else pixels
@@ -296,6 +302,13 @@ def _one_series(folder: Path, slices: list[tuple[Path, pydicom.Dataset]]) -> Non
             raise DataError(
                 f"{folder}: {path.name} and {other.name} are of two series; give each series a "
                 "folder of its own"
+            )
+        # The IDs themselves are not shown: they may be names.
+        patients = {str(p.get("PatientID") or "").strip() for p in (first, part)} - {""}
+        if len(patients) > 1:
+            raise DataError(
+                f"{folder}: {path.name} and {other.name} are of two patients by their PatientID, "
+                "though of one series; put each patient's slices in a folder of their own"
             )
         sizes = [(int(p.get("Rows", 0)), int(p.get("Columns", 0))) for p in (first, part)]
         if sizes[0] != sizes[1]:

@@ -13,6 +13,8 @@ from llm4seg_probe.reading.metaimage import MetaImage, read_header, read_metaima
 
 _HEAD = 65536
 _FILES = "elementdatafile"
+_DIRECTIONS = ("transformmatrix", "rotation", "orientation")
+"""Fields that say how the axes run; the identity that is taken without them is stated nowhere."""
 _NO_UNIT = ("", "?", "unknown", "none")
 
 
@@ -74,7 +76,8 @@ def read_metaimage(path: Path) -> nibabel.Nifti1Image:
         what = f"its spacing is {stated.said(sizes)}" if sizes else "it states no spacing"
         remarks.append(f"{what}: it is not known")
         spacing = None
-    return stated.volume(pixels, affine, spacing=spacing, remarks=remarks)
+    placed = any(name in fields for name in _DIRECTIONS)
+    return stated.volume(pixels, affine, spacing=spacing, placed=placed, remarks=remarks)
 
 
 def _in_space(image: MetaImage) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,11 @@ class Place:
         if self.affine is None or not self.stated:
             return ""
         return "".join(aff2axcodes(self.affine))
+
+    def on_a_plain_grid(self) -> Place:
+        """The same voxels along axes that begin at 0."""
+        assert self.affine is not None
+        return replace(self, affine=np.diag([*voxel_sizes(self.affine), 1.0]))
 
     def corners(self) -> np.ndarray:
         """Places (8, 3) of the corner voxels in the order of the display, in millimetres."""
@@ -81,8 +86,9 @@ def compared(sample: Sample, path: Path, image: Place, other: Place) -> Iterator
             "mask" if mask else "channel", "image")  # fmt: skip
         what = f"the {one} states its place in space, the {none} states none"
         advice = (
-            "They are matched by the order of their pixels as read: look at the contact sheet, or "
-            "store both in one format"
+            "A guess: they are matched by the order in which their pixels are stored, and turned "
+            "alike: look at the contact sheet, or copy the geometry of the one into the header of "
+            "the other"
         )
         yield Finding("warning", "orientation", names, what, advice)
         return
@@ -92,6 +98,10 @@ def compared(sample: Sample, path: Path, image: Place, other: Place) -> Iterator
         here, there = (sorted(one.shape) for one in (image, other))
         if here != there:
             return  # of another size, which is an error of its own
+    if not image.stated and aff2axcodes(image.affine) != aff2axcodes(other.affine):
+        # What formats take where nothing is stated differs; only the voxels' sizes are the files'.
+        image, other = image.on_a_plain_grid(), other.on_a_plain_grid()
+        assert image.affine is not None
     apart = float(np.abs(image.corners() - other.corners()).max())
     if apart <= _APART * float(voxel_sizes(image.affine).min()):
         return
