@@ -15,7 +15,7 @@ from llm4seg_probe.data import (
     mask_values,
 )
 from llm4seg_probe.data.collection import Collection, RawImage, Sample
-from llm4seg_probe.data.file_findings import picture, scale, stated_in, two_spacings
+from llm4seg_probe.data.file_findings import palette, picture, scale, stated_in, two_spacings
 from llm4seg_probe.data.findings import Finding, merged
 from llm4seg_probe.data.label_values import label_counts
 from llm4seg_probe.data.near_duplicates import BITS, DISTANCE, near_duplicates, perceptual_hash
@@ -24,6 +24,8 @@ from llm4seg_probe.data.splits import SIDES, Split, problems
 from llm4seg_probe.errors import DataError
 
 REPLACE = "Repair or replace the file, or take the image out of the set"
+_NEARLY_ALL = 0.9
+"""Share of the images in which a class has most of the pixels from which masks are doubted."""
 EXPORT = "Export the mask again, one whole number per class"
 
 
@@ -37,6 +39,8 @@ class Inspected:
     spacing: tuple[float, ...] | None
     present: tuple[bool, ...]
     """Whether each class has a pixel."""
+    shares: tuple[float, ...]
+    """Share of the pixels that each class has; none where the image has labels and no mask."""
     hash: np.ndarray | None
     """Its perceptual hash; None where every pixel is the same."""
 
@@ -54,6 +58,7 @@ def inspect_image(collection: Collection, sample: Sample) -> tuple[Inspected | N
         axes=raw.image.ndim - 1,
         spacing=raw.spacing,
         present=tuple(bool(plane.any()) for plane in raw.mask),
+        shares=tuple(float(plane.mean()) for plane in raw.mask) if sample.labels is None else (),
         hash=None if constant else perceptual_hash(raw.image),
     )
     return kept, list(_oddities(sample, raw, constant))
@@ -120,7 +125,7 @@ def inspect_files(collection: Collection, sample: Sample) -> tuple[str, list[Fin
         found += [*stated_in(sample, "channel", other), *compared(sample, path, place, other)]
     for path in sample.mask_files:
         other = place_of(path)
-        found += _values(collection, sample, path)
+        found += [*palette(sample, path), *_values(collection, sample, path)]
         found += [*stated_in(sample, "mask", other), *compared(sample, path, place, other)]
     return place.axes, found
 
@@ -219,6 +224,7 @@ def check_collection(
     findings += _grids(images, orientations)
     findings += _kinds(images)
     findings += _classes(collection, images)
+    findings += _inverted(collection, images)
     findings += _groups(collection)
     clusters = _clusters(images, distance)
     for number, (names, closest) in enumerate(clusters, 1):
@@ -290,6 +296,23 @@ def _classes(collection: Collection, images: list[Inspected]) -> Iterator[Findin
             what = f"no mask holds the class '{name}'"
             advice = "Look at the values in the masks, and at the names of the classes"
             yield Finding("error", "classes", (), what, advice)
+
+
+def _inverted(collection: Collection, images: list[Inspected]) -> Iterator[Finding]:
+    """Classes that have most of nearly all images, as the background has."""
+    rows = [image.shares for image in images if image.shares]
+    if not rows:
+        return
+    for name, column in zip(collection.classes, zip(*rows, strict=True), strict=True):
+        large = sum(share > 0.5 for share in column)
+        if large >= _NEARLY_ALL * len(column):
+            share = sum(column) / len(column)
+            what = (
+                f"{share:.0%} of the pixels are {name}, more than half in {large} of {len(column)} "
+                "images"
+            )
+            advice = "Are the values of the masks inverted? Look at the contact sheet"
+            yield Finding("warning", "inverted masks", (), what, advice)
 
 
 def _groups(collection: Collection) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +26,13 @@ from llm4seg_probe.data.layouts import (
     path_table,
     plain,
 )
+from llm4seg_probe.data.links import linked_out
 from llm4seg_probe.data.prepare import prepared
 from llm4seg_probe.data.prepare.papers import SETS
 from llm4seg_probe.data.spine_cases import CASES
 from llm4seg_probe.errors import DataError, unknown
+from llm4seg_probe.reading.bounds import reason
+from llm4seg_probe.reading.names import IRREGULAR, is_irregular, is_there
 
 NAMED: dict[str, Callable[[tuple[str, ...]], Collection]] = {
     spine.NAME: spine.open_spine,
@@ -85,13 +88,27 @@ def listed_collection(
     if opened is not None:
         return opened(classes)
     place = Path(name_or_folder).expanduser()
-    if not place.exists():
+    if not is_there(place):
         hint = "" if "/" in name_or_folder else f" {unknown('data set', name_or_folder, NAMED)}"
         raise DataError(f"no such folder: {place}.{hint}")
-    if not place.is_dir():
-        return with_patients(_read_file(place, classes))
-    chosen = next(one for one in LAYOUTS.values() if one.recognised(place))
-    return with_patients(chosen.read(place, classes))
+    if is_irregular(place):
+        raise DataError(f"{place}: {IRREGULAR}")
+    try:
+        if not place.is_dir():
+            return with_patients(_read_file(place, classes))
+        chosen = next(one for one in LAYOUTS.values() if one.recognised(place))
+        return with_patients(_with_links(chosen.read(place, classes), place))
+    except OSError as error:
+        what = f"{error.filename}: {reason(error)}" if error.filename else reason(error)
+        raise DataError(
+            f"{place}: cannot be read as a data set ({what}): mend it, or name the folder of "
+            "another (data.name, or --data)"
+        ) from error
+
+
+def _with_links(collection: Collection, folder: Path) -> Collection:
+    """The collection with what is read through links that lead out of its folder counted."""
+    return replace(collection, noticed=(*collection.noticed, *linked_out(collection, folder)))
 
 
 _told: set[tuple[str, str]] = set()

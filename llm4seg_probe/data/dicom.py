@@ -33,7 +33,8 @@ def is_dicom(path: Path) -> bool:
         return False
     if path.suffix.lower() in SUFFIXES:
         return True
-    with path.open("rb") as stream:
+    advice = "take it out of the folder, or name another folder as the data set"
+    with as_error(path, DataError, advice=advice), path.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from llm4seg_probe.data import formats
+from llm4seg_probe.data import formats, pictures
 from llm4seg_probe.data.collection import RawImage, Sample
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.places import Place
@@ -50,6 +50,24 @@ def two_spacings(sample: Sample) -> Iterator[Finding]:
         what = f"the table says {table} mm, the file {file} mm"
         advice = "The table is taken; leave its cells empty for what the files say"
         yield Finding("warning", "spacing", (sample.image,), what, advice)
+
+
+def palette(sample: Sample, path: Path) -> Iterator[Finding]:
+    """A mask with a palette whose foreground depends on whether indices or colours count."""
+    if formats.suffix_of(path) not in formats.PICTURES:
+        return
+    found = pictures.palette_of(path)
+    if found is None or not found.is_ambiguous:
+        return
+    if found.is_grey:
+        read = "palette of greys and are read by their brightness, as viewers show them"
+        other = "by the indices, the foreground would be other pixels"
+    else:
+        read = "palette of colours and are read by their indices, as label masks are stored"
+        other = "by the colours that are not black, the foreground would be other pixels"
+    advice = "See on the contact sheet which is meant, and store masks as 0 and 255 or as labels"
+    what = f"masks have a {read}; {other}"
+    yield Finding("warning", "palette", (sample.image,), what, advice)
 
 
 def picture(sample: Sample, path: Path) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from llm4seg_probe.data.nrrd_volume import read_nrrd as read_nrrd
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.reading.arrays import NUMBERS, read_npy
 from llm4seg_probe.reading.bounds import as_error, quietly
+from llm4seg_probe.reading.names import IRREGULAR, is_irregular
 
 PICTURES = pictures.SUFFIXES
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".npy", *dicom.SUFFIXES)
@@ -207,6 +208,8 @@ def _named(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a file is read into DataError that names it."""
     if not path.exists():
         raise DataError(f"{path}: no such file{_why_absent(path)}")
+    if is_irregular(path):
+        raise DataError(f"{path}: {IRREGULAR}")
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     with as_error(path, DataError), quietly():

@@ -82,6 +82,40 @@ def read_picture(path: Path, *, mask: bool = False) -> Picture:
     return _scaled(found, palette=palette, mask=mask, white_is_zero=_inverted(tags))
 
 
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """A picture whose numbers are indices into a palette, in both ways to read it."""
+
+    indices: np.ndarray
+    """(H, W)."""
+    colours: np.ndarray
+    """(3, H, W) of 8 bits, as viewers show it."""
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether its colours are greys, which a mask is read by; else it is by the indices.
+
+        Programs that make files smaller put the greys of a mask into a palette in any order; the
+        palettes of label masks (VOC) give each index a colour.
+        """
+        return bool((self.colours == self.colours[:1]).all())
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether what is not index 0 is other pixels than what is bright, or not black."""
+        dark = 127 if self.is_grey else 0
+        return bool(((self.indices > 0) != (self.colours > dark).any(axis=0)).any())
+
+
+def palette_of(path: Path) -> Palette | None:
+    """The picture as it is stored where it has a palette, else None; raises DataError."""
+    with open_picture(path) as opened:
+        if opened.mode != "P":
+            return None
+        colours = np.moveaxis(np.asarray(opened.convert("RGB")), -1, 0)
+        return Palette(np.asarray(opened), colours)
+
+
 def as_8_bit(picture: Picture, path: Path) -> np.ndarray:
     """Pixels as float32 on a scale of 0 to 255, by what the file declares.
 

@@ -196,9 +196,9 @@ def load_portable_state(network: nn.Module, state: Mapping[str, Tensor]) -> None
             f"the weights do not fit the network: the file {'; '.join(sentences)}"
         )
     strange = [
-        f"{name} ({'not finite' if _is_plain(state[name], tensor) else state[name].dtype})"
+        f"{name} ({why})"
         for name, tensor in own.items()
-        if not (_is_plain(state[name], tensor) and _is_finite(state[name]))
+        if (why := _why_strange(name, state[name], tensor))
     ]
     if strange:
         raise CheckpointError(
@@ -206,6 +206,18 @@ def load_portable_state(network: nn.Module, state: Mapping[str, Tensor]) -> None
             "or the file is damaged: it says nothing, so train it again"
         )
     network.load_state_dict(dict(state), strict=False)
+
+
+def _why_strange(name: str, given: Tensor, own: Tensor) -> str:
+    """Why a stored tensor cannot stand in the network; empty where it can."""
+    if not _is_plain(given, own):
+        return str(given.dtype)
+    if not _is_finite(given):
+        return "not finite"
+    # A normalisation takes the root of it: every output behind would be NaN.
+    if name.rpartition(".")[2] == "running_var" and bool((given < 0).any()):
+        return "a variance below 0"
+    return ""
 
 
 def _is_plain(given: Tensor, own: Tensor) -> bool:

@@ -70,6 +70,14 @@ def is_there(path: Path) -> bool:
         return False
 
 
+IRREGULAR = "is no regular file (a pipe, a socket or a device): put the file itself there"
+
+
+def is_irregular(path: Path) -> bool:
+    """Whether a path, or what a link leads to, is neither file nor folder: it may never end."""
+    return is_there(path) and not path.is_file() and not path.is_dir()
+
+
 def shown(text: str, longest: int = 80) -> str:
     r"""A text from a file as it may stand in a message: one line, printable, bounded.
 

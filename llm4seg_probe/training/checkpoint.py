@@ -224,13 +224,26 @@ def read_run(path: Path) -> dict[str, Any]:
             f"{path} is a torch file, but no run of llm4seg-probe. A checkpoint of the reference "
             "implementation becomes one by: llm4seg-probe convert REFERENCE.pth --out run.pt"
         )
-    if content.get("version") != VERSION:
+    written = content.get("version")
+    if isinstance(written, bool) or not isinstance(written, int):
         raise CheckpointError(
-            f"{path} has version {content.get('version')} of the run format, this release reads "
+            f"{path} gives the version of its format as {_in_words(written)}, and a whole number "
+            f"is expected, such as {VERSION}: it was changed, or written by another program; take "
+            "the run.pt as it was trained"
+        )
+    if written != VERSION:
+        raise CheckpointError(
+            f"{path} has version {written} of the run format, this release reads "
             f"{VERSION}: install the release that wrote it"
         )
     run_content_of(content, str(path))
     return content
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, str):
+        return f"the text '{shown(value)}'"
+    return "nothing" if value is None else f"a value of the type {type(value).__name__}"
 
 
 def _what_else(path: Path) -> str:

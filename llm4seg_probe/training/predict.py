@@ -19,6 +19,7 @@ from llm4seg_probe.data.layouts.documented import DESCRIPTION, modality_of, read
 from llm4seg_probe.data.layouts.plain import IMAGES, TABLES, by_stem
 from llm4seg_probe.data.leftovers import unused
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.names import IRREGULAR, is_irregular
 from llm4seg_probe.storage import atomically
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def images_in(place: Path) -> dict[str, Path]:
     """
     if not place.exists():
         raise DataError(f"no such file or folder: {place}")
+    if is_irregular(place):
+        raise DataError(f"{place}: {IRREGULAR}")
     if formats.is_image(place):
         return {place.resolve().name if place.is_dir() else formats.stem_of(place): place}
     if place.is_file():

@@ -165,6 +165,35 @@ def test_weights_that_are_no_numbers_are_refused(kind: str, with_change: Callabl
         lp.load(with_change(change))
 
 
+def test_a_variance_below_0_is_refused_with_its_name(with_change: Callable) -> None:
+    changed = []
+
+    def change(content: dict[str, Any]) -> None:
+        name = next(n for n in content["state"] if n.endswith("running_var"))
+        content["state"][name] = content["state"][name].clone()
+        content["state"][name][0] = -1.0
+        changed.append(name)
+
+    with pytest.raises(CheckpointError, match="no numbers to compute with") as refused:
+        lp.load(with_change(change))
+    assert f"{changed[0]} (a variance below 0)" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("1", "the text '1'"), (None, "nothing"), (1.0, "the type float"), (True, "the type bool")],
+)
+def test_a_version_that_is_no_whole_number_is_named_as_what_it_is(
+    version: object, said: str, with_change: Callable
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["version"] = version
+
+    with pytest.raises(CheckpointError, match=said) as refused:
+        lp.load(with_change(change))
+    assert "a whole number is expected, such as 1" in str(refused.value)
+
+
 STRANGE = {
     "meta": lambda t: torch.empty(t.shape, device="meta"),
     "sparse": lambda t: t.to_sparse(),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from llm4seg_probe.data.collection import Labels
+from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.names import shown
 from llm4seg_probe.reading.text import read_json_object
 
 DESCRIPTION = "dataset.json"
+BACKGROUND = "background"
 IGNORE = "ignore"
 """nnU-Net's name for voxels whose class nobody knows."""
 
@@ -26,8 +30,8 @@ def labels_in(description: dict[str, Any], path: Path) -> Labels:
     """Values of each class, background left out; several for a region.
 
     Reads both ways in which they are written, ``{"1": "liver"}`` and ``{"liver": 1}``. Raises
-    DataError that names the file: no labels, values that are no whole numbers, and nnU-Net's
-    ``ignore``, which no score here can honour.
+    DataError that names the file: no labels, values that are no whole numbers, a background that
+    is not 0, and nnU-Net's ``ignore``, which no score here can honour.
     """
     written = description.get("labels")
     if not isinstance(written, dict) or not written:
@@ -35,6 +39,7 @@ def labels_in(description: dict[str, Any], path: Path) -> Labels:
     if all(str(key).isdecimal() for key in written):
         written = {str(name): value for value, name in written.items()}
     found: dict[str, int | tuple[int, ...]] = {}
+    written_as: dict[str, tuple[int, ...]] = {}
     for name, value in written.items():
         values = value if isinstance(value, list) else [value]
         if not values or not all(map(_is_value, values)):
@@ -47,11 +52,47 @@ def labels_in(description: dict[str, Any], path: Path) -> Labels:
                 f"{path}: the label '{IGNORE}' marks voxels without truth, which no score here "
                 "can honour; give them a class in the masks, and take it out of 'labels'"
             )
+        written_as[name] = numbers
         if numbers != (0,):
             found[name] = numbers if isinstance(value, list) else numbers[0]
+    refuse_other_background(written_as, path)
     if not found:
         raise DataError(f"{path}: 'labels' names the background only")
     return found
+
+
+def refuse_other_background(values: Mapping[str, object], path: Path) -> None:
+    """Raise DataError where 0, the background, has another name as well, or background is not 0.
+
+    ``values`` are the value of each name, a number or a sequence of several.
+    """
+    numbers = {
+        name: tuple(value) if isinstance(value, list | tuple) else (value,)
+        for name, value in values.items()
+    }
+    for name, own in numbers.items():
+        if name.strip().casefold() == BACKGROUND and own != (0,):
+            said = ", ".join(map(str, own))
+            raise DataError(
+                f"{path}: the label '{shown(name)}' is {said}; background must be 0, in the masks "
+                "too, as nnU-Net asks: number the classes from 1"
+            )
+    empty = [name for name, own in numbers.items() if 0 in own]
+    if len(empty) > 1:
+        raise DataError(
+            f"{path}: 0 is the value of the labels {shown(', '.join(empty))}, and is the "
+            "background alone: give each class a number of its own, from 1"
+        )
+
+
+def counted(description: Mapping[str, Any], cases: int) -> Iterator[Finding]:
+    """A finding where ``numTraining`` is not the number of cases that are here."""
+    said = description.get("numTraining")
+    if said is None or str(said).strip() == str(cases):
+        return
+    what = f"{DESCRIPTION} says numTraining {shown(str(said))}, and {cases} cases are here"
+    advice = "Look whether files are missing, or mend the number"
+    yield Finding("warning", "cases", (), what, advice)
 
 
 def _is_value(written: object) -> bool:

@@ -25,6 +25,7 @@ from llm4seg_probe.data.formats import is_image, stem_of
 from llm4seg_probe.data.layouts.dataset_json import (
     DESCRIPTION,
     channels_in,
+    counted,
     labels_in,
     modality_named,
     read_json,
@@ -33,7 +34,7 @@ from llm4seg_probe.data.layouts.documented import check_classes, file_inside, mo
 from llm4seg_probe.data.layouts.plain import read_groups
 from llm4seg_probe.data.leftovers import unused
 from llm4seg_probe.errors import DataError
-from llm4seg_probe.reading.names import is_there
+from llm4seg_probe.reading.names import IRREGULAR, is_irregular, is_there
 
 LISTS = {"training": "train", "validation": "val"}
 """Lists of ``dataset.json`` that hold labels, and the side that their images are on."""
@@ -92,7 +93,11 @@ def read_decathlon(folder: Path, classes: tuple[str, ...]) -> Collection:
         licence=str(description.get("licence") or description.get("license") or ""),
         source=str(description.get("reference", "")),
         note=str(description.get("description", "")),
-        noticed=(*noticed, *_left_over(folder, samples, description)),
+        noticed=(
+            *noticed,
+            *counted(description, len(samples)),
+            *_left_over(folder, samples, description),
+        ),
     )
 
 
@@ -139,6 +144,8 @@ def _sample(
 
 def _listed(folder: Path, name: Any) -> Path:
     found = file_inside(folder, str(name), folder / DESCRIPTION)
+    if is_irregular(found):
+        raise DataError(f"{folder / DESCRIPTION}: {found} {IRREGULAR}")
     if not found.is_file():
         raise DataError(f"{folder / DESCRIPTION}: there is no file {found}")
     return found

@@ -35,11 +35,12 @@ from llm4seg_probe.data import (
 from llm4seg_probe.data.collection import FOREGROUND, SIDES, Collection, Labels, Sample
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.groups import column_of_groups
+from llm4seg_probe.data.layouts.dataset_json import refuse_other_background
 from llm4seg_probe.data.names import normal, on_disk
 from llm4seg_probe.data.stated import usable
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.reading.bounds import reason
-from llm4seg_probe.reading.names import inside, is_there, shown
+from llm4seg_probe.reading.names import IRREGULAR, inside, is_irregular, is_there, shown
 from llm4seg_probe.reading.text import read_json_object, table_guard
 from llm4seg_probe.storage import atomically, write_json
 
@@ -151,6 +152,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: not readable ('classes' maps each name to the value it has in the masks)"
         )
+    refuse_other_background(classes, path)
     return description
 
 
@@ -205,6 +207,8 @@ def sample_of(
 ) -> Sample:
     """The sample of a table's row; raises DataError that begins with ``where``."""
     for path in (*images, *masks):
+        if is_irregular(path):
+            raise DataError(f"{where}: {shown(str(path), 300)} {IRREGULAR}")
         if not is_there(path):
             dead = " (a link to what is not here)" if path.is_symlink() else ""
             raise DataError(f"{where}: there is no file {shown(str(path), 300)}{dead}")

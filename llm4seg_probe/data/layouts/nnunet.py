@@ -24,6 +24,7 @@ from llm4seg_probe.data.formats import PICTURES, is_image, suffix_of
 from llm4seg_probe.data.layouts.dataset_json import (
     DESCRIPTION,
     channels_in,
+    counted,
     labels_in,
     modality_for_nnunet,
     read_json,
@@ -90,7 +91,11 @@ def read_nnunet(folder: Path, classes: tuple[str, ...]) -> Collection:
         licence=str(description.get("licence") or description.get("license") or ""),
         source=str(description.get("reference", "")),
         note=str(description.get("description", "")),
-        noticed=(*noticed, *_left_over(folder, samples)),
+        noticed=(
+            *noticed,
+            *counted(description, len(samples)),
+            *_left_over(folder, samples),
+        ),
     )
 
 

@@ -27,6 +27,7 @@ from llm4seg_probe.data.layouts.documented import (
 from llm4seg_probe.data.leftovers import is_of_a_system, unused
 from llm4seg_probe.data.names import Matcher, alike, normal
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.names import IRREGULAR, is_irregular
 
 KIND = "classes of folders"
 _NUMBER = re.compile(r"^\d+[\s_\-.]+(?=\D)")
@@ -194,7 +195,11 @@ def by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     taken: dict[str, str] = {}
     for path in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
-        if is_of_a_system(path) or not formats.is_image(path):
+        if is_of_a_system(path):
+            continue
+        if formats.suffix_of(path) is not None and is_irregular(path):
+            raise DataError(f"{path}: {IRREGULAR}")
+        if not formats.is_image(path):
             continue
         stem = path.name if path.is_dir() else formats.stem_of(path)
         if normal(stem) in taken:
