@@ -117,6 +117,14 @@ def read(file: TableFile, asked: Asked) -> Reading:
     table[score] = (
         numbers.values if asked.infinite_as is None else _finite(numbers.values, asked.infinite_as)
     )
+    if "%" in score and not numbers.percent and table[score].abs().max() <= 1:
+        findings.append(
+            Finding(
+                "doubt",
+                f"'{score}' speaks of per cent, and its largest value is {table[score].max():g}: "
+                "they are taken for fractions",
+            )
+        )
     columns, strata = _columns(table, found, turned.strata, findings)
     average_over = _averaged(table, found, asked)
     fold = found.column("fold")
