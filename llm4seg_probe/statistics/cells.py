@@ -19,6 +19,9 @@ import pandas as pd
 from llm4seg_probe.errors import TableError
 
 Decimal = Literal[".", ","]
+Unit = Literal["", "%", "‰"]
+PER: dict[Unit, float] = {"%": 100.0, "‰": 1000.0}
+"""Signs of units, with what they divide by."""
 
 EMPTY = frozenset(
     (
@@ -48,6 +51,7 @@ _PAIR = re.compile(r"^(?P<mean>.+?)\s*(?:±|\+/-|\+-|\\pm|∓)\s*(?P<sd>[^±]+)$
 _BRACKETED = re.compile(
     r"^(?P<mean>[^()\[\]]+?)\s*[(\[]\s*(?:±|\+/-|\\pm|[sS][dD]\s*=?|[sS][tT][dD]\s*=?)?\s*(?P<sd>[^()\[\],;]+?)\s*[)\]]$"
 )
+_UNIT_BEHIND = re.compile(r"^(?P<inner>.+[)\]])\s*(?P<unit>[%‰])$")
 _SHORT = re.compile(r"^(?P<mean>[+-]?\d*[.,]\d+)\((?P<sd>\d+)\)$")
 
 
@@ -70,6 +74,7 @@ def undressed(cell: str) -> str:
     text = re.sub(r"</?(b|strong|i|em|u|mark|span)[^>]*>", "", text)
     text = unicodedata.normalize("NFKC", text).strip()
     text = text.replace("\\%", "%").replace("\\,", "").replace("\\;", " ").replace("~", " ")
+    text = re.sub(r"\\(?:textperthousand|permil)\b\s*(?:\{\})?", "‰", text)
     text = text.replace("\\pm", "±").replace("$", "")
     text = _COMMAND.sub("", text)
     text = re.sub(r"\\(scriptsize|tiny|small|footnotesize)\b", "", text)
@@ -343,12 +348,12 @@ class Printed:
 
 
 def printed(text: str) -> Printed:
-    """Value and rounding of a number as it stands on paper.
+    """Value and rounding of a number as it stands on paper, whatever unit stands behind it.
 
     >>> printed("71.56"), printed("3.12e-05").value
     (Printed(value=71.56, half=0.005), 3.12e-05)
     """
-    bare = undressed(text).rstrip("%").strip()
+    bare = _parted(undressed(text))[0]
     cell = _Cell.of(bare, bare)
     bare = cell.text
     if "," in bare:
@@ -360,17 +365,41 @@ def printed(text: str) -> Printed:
     return Printed(float(bare), 0.5 * 10.0**-decimals)
 
 
+def unit_of(text: str) -> Unit:
+    """The sign behind a number: per cent, per mille or none.
+
+    >>> unit_of("4.0 %"), unit_of("4.0 \\\\%"), unit_of("40‰"), unit_of("0.04")
+    ('%', '%', '‰', '')
+    """
+    return _parted(undressed(text))[1]
+
+
+def _parted(bare: str) -> tuple[str, Unit]:
+    """A number and the sign behind it."""
+    for unit in PER:
+        if bare.endswith(unit):
+            return bare.rstrip(unit).strip(), unit
+    return bare, ""
+
+
 def mean_and_sd(cell: str) -> tuple[str, str] | None:
     r"""The two numbers of a cell such as ``71.56 ± 2.43`` or ``0.72 (0.02)``, None if it is none.
 
+    Each keeps the sign of per cent behind it; one behind brackets around both is that of both.
     ``0.853(21)`` is the short form of 0.853 ± 0.021.
 
     >>> mean_and_sd("71.56 ± 2.43"), mean_and_sd(r"\textbf{88.4} \pm 1.2*")
     (('71.56', '2.43'), ('88.4', '1.2'))
-    >>> mean_and_sd("0.853(21)")
-    ('0.853', '0.021')
+    >>> mean_and_sd("0.853(21)"), mean_and_sd("0.80 ± 4.0 %"), mean_and_sd("(80 ± 4) %")
+    (('0.853', '0.021'), ('0.80', '4.0%'), ('80%', '4%'))
     """
     bare = undressed(cell)
+    around = _UNIT_BEHIND.fullmatch(bare)
+    if around:
+        inner = mean_and_sd(around["inner"])
+        if inner is None or any(unit_of(part) for part in inner):
+            return None
+        return f"{inner[0]}{around['unit']}", f"{inner[1]}{around['unit']}"
     short = _SHORT.fullmatch(bare)
     if short:
         digits = len(re.split("[.,]", short["mean"])[1])
@@ -379,7 +408,7 @@ def mean_and_sd(cell: str) -> tuple[str, str] | None:
         match = pattern.fullmatch(bare)
         if match:
             both = tuple(
-                undressed(part).rstrip("%").strip()
+                "".join(_parted(undressed(part)))
                 for part in (match["mean"], match["sd"].rstrip(") ]"))
             )
             if all(_is_number(part) for part in both):

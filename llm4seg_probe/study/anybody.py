@@ -192,7 +192,7 @@ def _read(paths: Sequence[Path], asked: Asked, shared: Path | None = None) -> Re
     file = read_files(paths)
     if is_means(file.table, asked.columns):
         raise TableError(
-            f"{paths[0]} holds printed means with their SDs: llm4seg-probe audit reads those"
+            f"{paths[0]} holds printed means with their spreads: llm4seg-probe audit reads those"
         )
     if shared is not None:
         file = with_numbers(file, asked, shared)

@@ -34,9 +34,11 @@ from llm4seg_probe.statistics.units import refuse_mixed_scales
 
 def audited(file: TableFile, asked: Asked, question: Question, n: int | None) -> Audit:
     """Audit a table of means; see :func:`audit.audit`."""
-    table = rows_where(named(file.table).apply(as_text), asked.where)
+    # Rows are told by their place in the file, whichever of them are audited.
+    table = rows_where(named(file.table).apply(as_text).reset_index(drop=True), asked.where)
     findings = [Finding("note", note) for note in file.notes]
-    results, matches = printed_results(table, asked.columns, n, findings)
+    found = printed_results(table, asked.columns, n, findings, question.wanted.baseline)
+    results, matches = found.results, found.matches
     arms = list(dict.fromkeys(each.arm for _, each in results))
     base, how = chosen_baseline(arms, question.wanted.baseline or None)
     margins = {score: _margin(results, score, question) for score in _scores(results)}
@@ -65,7 +67,7 @@ def audited(file: TableFile, asked: Asked, question: Question, n: int | None) ->
     runs = max(each.n for _, each in results)
     design = Design("means", (), len(arms), runs, None, None, datasets, len(rows))
     known_margins = [margin for margin in margins.values() if margin is not None]
-    ordered = [*_findings(len(rows)), *findings, Finding("note", how)]
+    ordered = [*_findings(found.spreads, len(rows)), *findings, Finding("note", how)]
     ordered.sort(key=lambda finding: ("fault", "doubt", "note").index(finding.level))
     return Audit(
         design, ", ".join(margins), base, max(known_margins, default=None), matches,
@@ -184,13 +186,10 @@ def _by_rounding(low: float, high: float) -> str:
     return f" (by rounding: {best} at best, {worst} at worst)"
 
 
-def _findings(comparisons: int) -> list[Finding]:
+def _findings(spreads: str, comparisons: int) -> list[Finding]:
     found = [
         Finding("doubt", "only means and SDs: whether and how the runs were paired is unknown"),
-        Finding(
-            "note",
-            "each SD is taken for that of the runs (n − 1), not of cases, nor a standard error",
-        ),
+        Finding("note", spreads),
     ]
     if comparisons > 1:
         found.append(
