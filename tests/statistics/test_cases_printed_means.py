@@ -33,6 +33,7 @@ def dice(first, second, header="model,Dice,n", n=5):
         (("(80.0 ± 4.0) %", "(82.0 ± 5.0)%"), 2, (4, 5)),
         (("80.0 (4.0) %", "82.0 (5.0) %"), 2, (4, 5)),
         (("80.0% ± 40‰", "82.0% ± 50‰"), 2, (4, 5)),
+        (("0.80 ± 0.4%", "0.82 ± 0.5%"), 0.02, (0.004, 0.005)),
         (("800‰ ± 40‰", "820‰ ± 50‰"), 2, (4, 5)),
         (("80.00% ± 0.40", "82.00% ± 0.50"), 2, (0.4, 0.5)),
     ],
@@ -67,6 +68,7 @@ def test_the_sign_in_the_head_of_a_column_of_sds_counts(tmp_path):
         (("80% ± 0.04", "82% ± 0.05"), "row 2 (unet)", "leaves open whether the spread is of a"),
         (("800‰ ± 40", "820‰ ± 50"), "row 2 (unet)", "leaves the unit of the spread open"),
         (("80.0 ± 4‰", "82.0 ± 5‰"), "row 2 (unet)", "may be in ‰ both or the spread alone"),
+        (("0.80 ± 0.04%", "0.82 ± 0.05%"), "row 2 (unet)", "may be 0.04 % or, by its digits, 0.04"),
         (("0.80 ± 0.04", "82% ± 5%"), "row 3 (ours)", "1 of 2 means are marked with %"),
     ],
 )

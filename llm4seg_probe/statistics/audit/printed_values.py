@@ -212,7 +212,17 @@ def _turned(
             f"{what} may be a fraction with its spread in {unit}, or both may be in {unit}: give "
             "both in one unit"
         )
+    if spread.value <= _LARGEST_SD and _as_fine(mean, spread):
+        raise TableError(
+            f"{what} may be {spread.value:g} {unit} or, by its digits, {spread.value:g} as it "
+            "stands: write both in one unit"
+        )
     return _times(value, 0.01)
+
+
+def _as_fine(mean: Printed, spread: Printed) -> bool:
+    """Whether both have as many digits behind the point, as numbers of one unit do."""
+    return bool(np.isclose(mean.half, spread.half, rtol=1e-6))
 
 
 def _refuse_open_unit(
@@ -229,10 +239,10 @@ def _refuse_open_unit(
         return
     for place in bare:
         row = rows[place]
-        if not np.isclose(means[place].half, spreads[place].half, rtol=1e-6):
+        if not _as_fine(means[place], spreads[place]):
             raise TableError(
                 f"{row.where}: '{row.mean} ± {row.spread}' leaves open whether the spread is of a "
-                "fraction or in per cent: write the sign behind both, or bring both to one unit"
+                "fraction or in per cent: write the sign behind both (or SD (%) as the name)"
             )
     findings.append(
         Finding(

@@ -27,7 +27,7 @@ _ENDINGS: dict[Kind, tuple[str, ...]] = {
 }
 """What a spread is called, the one that is used first where a mean has several."""
 _INTERVAL = re.compile(
-    r"(?:(?P<before>.+?)_)?(?:9[059]_?)?"
+    r"(?:(?P<before>(?!9[059]_).+?)_)?(?:9[059]_?)?"
     r"(?:ci|conf_int|confint|confidence_intervals?|margin_of_error|moe|iqr)"
     r"(?:_?9[059])?(?:_(?:low|lower|lo|high|upper|hi|half_?width|width|percent|pct))?"
     r"(?:_(?P<after>.+))?"
