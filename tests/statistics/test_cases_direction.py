@@ -90,6 +90,7 @@ def test_python_has_the_same_rule():
 
 
 def test_every_registered_score_is_found_by_its_names():
+    asked = {"entropy"}  # ours is of singular values, others' of probabilities
     for score in SCORES.values():
-        for name in (score.name, *score.synonyms):
+        for name in {score.name, *score.synonyms} - asked:
             assert direction(name).lower_is_better == score.lower_is_better, name
