@@ -209,7 +209,8 @@ def _example(name: str, values: Sequence[str]) -> str:
         return next(value for value, says_no in flags.items() if says_no == wanted)
     tested = [value for value in values if side_of(value) == "test"]
     others = [value for value in values if side_of(value) not in ("train", "val")]
-    return [*tested, *others, *values][0]
+    untrained = [value for value in values if side_of(value) != "train"]
+    return [*tested, *others, *untrained, *values][0]
 
 
 def _refuse_folders_of_sides(cases: pd.Series) -> None:

@@ -37,9 +37,8 @@ def test_sides_are_refused_whatever_the_column_is_called(tmp_path, column, sides
     assert told.code == (0 if command == "audit" else 2)
     assert told.rows.empty
     assert f"several values of {column}" in told.text
-    # The advice names the test side where there is one.
-    advised = sides[0] if sides[1] in ("Validation", "True", "yes", 0) else sides[1]
-    assert f"--where {column}={advised}" in told.text
+    # The advice names the test side where there is one, and never the training side.
+    assert f"--where {column}={sides[1]}" in told.text
     chosen = tell(tmp_path, command, text, "--baseline", "unet", "--where", f"{column}={sides[1]}")
     assert chosen.code == 0, chosen.text
     if command != "plan":
