@@ -17,8 +17,7 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.errors import CheckpointError, SiteError
 from llm4seg_probe.models.network import build_network
 from llm4seg_probe.probes.mixture import AGREEMENT, MIXTURE, SEEDS
-from llm4seg_probe.probes.mixture.agreement import derived, mean_correlation
-from llm4seg_probe.probes.mixture.conditions import by_mixture
+from llm4seg_probe.probes.mixture.agreement import by_mixture, derived, mean_correlation
 from llm4seg_probe.probes.mixture.figure import epochs_figure, stored_figure
 from llm4seg_probe.probes.mixture.table import mixture_table, spread
 from llm4seg_probe.tables import GATES, conform, read_table

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from llm4seg_probe.arms import ARMS
 from llm4seg_probe.drawing import labels
 from llm4seg_probe.drawing.style import arm_style
 from llm4seg_probe.probes.mixture import AGREEMENT, MIXTURE, SEEDS
-from llm4seg_probe.probes.mixture.conditions import by_mixture
 from llm4seg_probe.randomness import address
 
 DRAWS = 1999
@@ -24,6 +24,24 @@ def derived(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """``mixture-seeds.csv`` and ``mixture-agreement.csv`` from ``mixture.csv``."""
     table = by_mixture(tables[MIXTURE.name])
     return {SEEDS.name: over_seeds(table), AGREEMENT.name: agreement(table)}
+
+
+def by_mixture(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with conditions for arms: ``llm-mix[mixture=3+9+15]`` where mixtures differ.
+
+    And ``mix_weights=uniform`` of one whose weights are not learned.
+    """
+    plain = table["arm"].astype(str).str.partition("[")[0]
+    several = table.groupby(plain)["layers"].transform("nunique") > 1
+    names = []
+    for arm, layers, learned, many in zip(
+        plain, table["layers"], table["learned"], several, strict=True
+    ):
+        field = "mixture" if arm in ARMS and ARMS[arm].mixed else "layer"
+        parts = ["mix_weights=uniform"] if learned == "no" else []
+        parts += [f"{field}={layers}"] if many else []
+        names.append(f"{arm}[{','.join(parts)}]" if parts else arm)
+    return table.assign(arm=names)
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from llm4seg_probe.drawing.style import (
     paper_style,
 )
 from llm4seg_probe.probes.mixture import MIXTURE, SEEDS
-from llm4seg_probe.probes.mixture.conditions import by_mixture
+from llm4seg_probe.probes.mixture.agreement import by_mixture
 
 Colour = str | tuple[float, float, float, float]
 _PER_LINE = 2
