@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from llm4seg_probe.column_words import plain, words
+from llm4seg_probe.column_words import plain, side_of, words
 from llm4seg_probe.scores import parse_score
 from llm4seg_probe.statistics.columns import STATES, Recognised
 from llm4seg_probe.statistics.roles import Role
@@ -128,6 +128,29 @@ def left_over(
     if unused:
         told.append(Finding("note", f"not used: {', '.join(unused)}"))
     return told
+
+
+def folders_of_sides(table: pd.DataFrame, columns: Columns) -> list[Finding]:
+    """A doubt where cases lie in folders of several sides, such as ``train/a.png``.
+
+    No more than a doubt: a split that was drawn anew leaves images in the folders they came in.
+    """
+    if columns.case is None or pd.api.types.is_numeric_dtype(table[columns.case].dtype):
+        return []
+    sides: dict[str, str] = {}
+    for case in as_text(table[columns.case]).drop_duplicates():
+        for folder in case.replace("\\", "/").split("/")[:-1]:
+            if side_of(folder):
+                sides.setdefault(side_of(folder), folder)
+    if len(sides) < 2:
+        return []
+    return [
+        Finding(
+            "doubt",
+            f"cases in {columns.case} lie in folders of several sides ({', '.join(sides.values())})"
+            " and are averaged together: unless the split was drawn anew, keep the rows of one",
+        )
+    ]
 
 
 def _parts_cases(table: pd.DataFrame, name: str, columns: Columns, most: int = 5) -> bool:

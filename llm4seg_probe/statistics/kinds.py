@@ -58,6 +58,7 @@ class ClaimKind:
     """What a claim of one kind tests, when a path of looks decides it, and how it is put.
 
     two_sided : whether its p is two-sided, so that the claim and its opposite share one test.
+    needs_margin : whether it cannot be tested without one.
     sides : sides of each test of :class:`Evidence`, in the order of its fields.
     evidence : p-values of a difference that is better where it is higher, from the estimate, the
         margin and the p of equivalence.
@@ -72,6 +73,7 @@ class ClaimKind:
 
     name: Kind
     two_sided: bool
+    needs_margin: bool
     sides: tuple[int, int, int, int, int]
     evidence: Callable[[Estimate, float, float], Evidence]
     crossed: Callable[[Distances, Callable[[int], Vector]], tuple[Mask, Mask]]
@@ -120,6 +122,7 @@ KINDS: dict[str, ClaimKind] = {
         ClaimKind(
             "superiority",
             two_sided=True,
+            needs_margin=False,
             sides=(2, 2, 2, 1, 1),
             evidence=_superiority,
             crossed=lambda t, critical: (t.from_none > critical(2), -t.from_none > critical(2)),
@@ -132,6 +135,7 @@ KINDS: dict[str, ClaimKind] = {
         ClaimKind(
             "non-inferiority",
             two_sided=False,
+            needs_margin=True,
             sides=(1, 1, 1, 1, 1),
             evidence=_non_inferiority,
             crossed=lambda t, critical: (t.from_below > critical(1), -t.from_below > critical(1)),
@@ -144,6 +148,7 @@ KINDS: dict[str, ClaimKind] = {
         ClaimKind(
             "equivalence",
             two_sided=False,
+            needs_margin=True,
             sides=(1, 1, 2, 1, 1),
             evidence=_equivalence,
             crossed=lambda t, critical: (

@@ -19,7 +19,14 @@ from llm4seg_probe.statistics import table_file
 from llm4seg_probe.statistics.averages import ABSENT, Absent
 from llm4seg_probe.statistics.cells import Decimal, read_numbers
 from llm4seg_probe.statistics.columns import Recognised, column_named, recognise
-from llm4seg_probe.statistics.findings import Finding, guesses, left_over, unfinished, values_of
+from llm4seg_probe.statistics.findings import (
+    Finding,
+    folders_of_sides,
+    guesses,
+    left_over,
+    unfinished,
+    values_of,
+)
 from llm4seg_probe.statistics.key_columns import clean, named, typed, without_summaries
 from llm4seg_probe.statistics.roles import NAMES, Match, Role
 from llm4seg_probe.statistics.rows import MAY_BE_ABSENT, Columns, as_text, rows_where
@@ -151,6 +158,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     used = {score, *strata, *average_over, *columns.keys}
     used |= {match.column for match in reading.matches}
     findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
+    findings += folders_of_sides(table, columns)
     findings += [
         Finding("note", f"averaged over {name}: {values_of(table[name])}") for name in average_over
     ]

@@ -174,8 +174,6 @@ def _refuse_separate(
     sides = [
         name for name in map(str, table.columns) if name not in separate and _is_sided(table, name)
     ]
-    if columns.case is not None:
-        _refuse_folders_of_sides(table[columns.case])
     for name in (*separate, *sides):
         if name in (score, *average_over, *columns.keys):
             continue
@@ -211,23 +209,6 @@ def _example(name: str, values: Sequence[str]) -> str:
     others = [value for value in values if side_of(value) not in ("train", "val")]
     untrained = [value for value in values if side_of(value) != "train"]
     return [*tested, *others, *untrained, *values][0]
-
-
-def _refuse_folders_of_sides(cases: pd.Series) -> None:
-    """Raise TableError where cases lie in folders of several sides: ``train/a.png``."""
-    if pd.api.types.is_numeric_dtype(cases.dtype):
-        return
-    sides: dict[str, str] = {}
-    for case in as_text(cases).drop_duplicates():
-        folders = case.replace("\\", "/").split("/")[:-1]
-        for folder in folders:
-            if side_of(folder):
-                sides.setdefault(side_of(folder), folder)
-    if len(sides) > 1:
-        raise TableError(
-            f"cases in {cases.name} lie in folders of several sides ({', '.join(sides.values())}): "
-            "keep the rows of one, or write the side into a column and choose with --where"
-        )
 
 
 def _is_sided(table: pd.DataFrame, name: str) -> bool:

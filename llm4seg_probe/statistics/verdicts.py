@@ -36,7 +36,7 @@ def evidence(
         return Evidence(nan, nan, nan, nan, nan)
     better = _mirrored(estimate) if lower_is_better else estimate
     within = nan if margin is None else tost(better, margin)
-    if margin is None and kind != "superiority":
+    if margin is None and KINDS[kind].needs_margin:
         raise ConfigError(f"a claim of {kind} needs a margin")
     return KINDS[kind].evidence(better, nan if margin is None else margin, within)
 

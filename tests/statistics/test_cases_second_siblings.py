@@ -103,10 +103,16 @@ def test_what_parts_the_cases_is_a_doubt(tmp_path: Path, column: str, one: str, 
     assert doubt.startswith(f"cases of {column} {one}, {other} are averaged together")
 
 
-def test_cases_in_folders_of_two_sides_are_refused(tmp_path: Path) -> None:
+def test_cases_in_folders_of_two_sides_are_a_doubt(tmp_path: Path) -> None:
     path = by_case(tmp_path / "t.csv", "", "train", "test", folders=True)
-    with pytest.raises(TableError, match=r"cases in image lie in folders of several sides \(train"):
-        lp.compare(path, baseline="unet")
+    doubts = said(lp.compare(path, baseline="unet"), "doubt")
+    assert any("folders of several sides (train, test)" in one for one in doubts)
+
+
+def test_a_split_drawn_anew_over_such_folders_is_judged(tmp_path: Path) -> None:
+    table = pd.read_csv(by_case(tmp_path / "t.csv", "", "train", "test", folders=True))
+    found = lp.compare(table, score="dice", arm="method", case="image", baseline="unet")
+    assert found.table["n_cases"].tolist() == [24]
 
 
 def test_arms_that_are_numbers_are_names(tmp_path: Path) -> None:
@@ -164,7 +170,7 @@ def test_images_of_a_series_lie_within_patients(tmp_path: Path) -> None:
 
 
 def test_what_was_not_compared_allows_no_test(tmp_path: Path) -> None:
-    path = by_case(tmp_path / "t.csv", "", "train", "test", folders=True)
+    path = by_case(tmp_path / "t.csv", "usage", "train", "test")
     found = lp.audit(path, baseline="unet")
     assert found.findings[0].level == "fault"
     assert found.tests == ()
