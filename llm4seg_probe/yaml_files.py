@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from llm4seg_probe.errors import ConfigError, unknown
 from llm4seg_probe.reading.bounds import reason
 from llm4seg_probe.reading.names import shown
-from llm4seg_probe.reading.yaml import dump_yaml, parse_yaml_value, read_yaml_values
+from llm4seg_probe.reading.text import dump_yaml, parse_yaml_value, read_yaml_values
 
 _SHOWN = 3  # problems that one message names
 

@@ -32,8 +32,7 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.models.reference import LANGUAGE_MODELS
 from llm4seg_probe.study.forecast import RANGE
 from llm4seg_probe.training.compute import computing
-from llm4seg_probe.training.timing import median_step
-from llm4seg_probe.training.work import KINDS, work_of_step
+from llm4seg_probe.training.work import KINDS, median_step, work_of_step
 
 BACKBONES = {
     "cmunext": None,

@@ -122,7 +122,7 @@ def measure(values: dict[str, Any]) -> float:
     """Growth of this process' peak resident set, in MB, over building a network and two steps."""
     from llm4seg_probe.config import Config
     from llm4seg_probe.models.costs import hollow_network
-    from llm4seg_probe.training.timing import median_step
+    from llm4seg_probe.training.work import median_step
 
     # Imports, kernels and threads are not the network's memory. What this frees is small, and
     # would be taken again without growth.

@@ -22,7 +22,7 @@ from llm4seg_probe.errors import SiteError
 from llm4seg_probe.llm.blocks import Position
 from llm4seg_probe.llm.decoder import Decoder
 from llm4seg_probe.llm.mixing import is_own
-from llm4seg_probe.measures import projection
+from llm4seg_probe.measures.rank import direction_removed, largest_directions
 from llm4seg_probe.models.axes import Axes
 from llm4seg_probe.models.insertion import with_entry
 from llm4seg_probe.models.sites import SitePoint, axes_at, boosters_of, find_site
@@ -286,13 +286,13 @@ def patched(site: str, tokens: Tensor, setting: str | None = None) -> Interventi
 
 def low_rank(site: str, rank: int) -> Intervention:
     """Each image's tokens at a site projected to their own ``rank`` largest directions."""
-    edit = partial(projection.largest_directions, rank=rank)
+    edit = partial(largest_directions, rank=rank)
     return Intervention("low-rank", str(rank), partial(_site, site=site, edit=edit))
 
 
 def without_direction(site: str, number: int) -> Intervention:
     """Each image's tokens at a site without their own singular direction of this number, from 1."""
-    edit = partial(projection.direction_removed, number=number)
+    edit = partial(direction_removed, number=number)
     return Intervention("direction-removed", str(number), partial(_site, site=site, edit=edit))
 
 

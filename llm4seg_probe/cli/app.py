@@ -17,9 +17,16 @@ from typer.core import TyperGroup
 
 from llm4seg_probe.cli import data, llm, nnunet, probes, runs, statistics, study
 from llm4seg_probe.cli.cache import cache
-from llm4seg_probe.cli.examples import ORDER, PANELS, PROBES, epilog
-from llm4seg_probe.cli.networks import with_network
-from llm4seg_probe.cli.options import Json, emit_json, say
+from llm4seg_probe.cli.options import (
+    ORDER,
+    PANELS,
+    PROBES,
+    Json,
+    emit_json,
+    epilog,
+    say,
+    with_network,
+)
 from llm4seg_probe.errors import UserError
 from llm4seg_probe.reading.bounds import reason
 from llm4seg_probe.reading.names import printable

@@ -146,7 +146,7 @@ def compare(
 
 def _values(options: list[str] | None) -> dict[str, Any]:
     from llm4seg_probe.errors import ConfigError
-    from llm4seg_probe.reading.yaml import parse_yaml_value
+    from llm4seg_probe.reading.text import parse_yaml_value
 
     found = {}
     for option in options or ():

@@ -26,7 +26,7 @@ from llm4seg_probe.data.layouts import (
     path_table,
     plain,
 )
-from llm4seg_probe.data.links import linked_out
+from llm4seg_probe.data.leftovers import linked_out
 from llm4seg_probe.data.prepare import prepared
 from llm4seg_probe.data.prepare.papers import SETS
 from llm4seg_probe.data.spine_cases import CASES

@@ -29,16 +29,17 @@ from llm4seg_probe.llm.controls import (
     reference_layer,
     shuffled_layer,
 )
-from llm4seg_probe.llm.identity import (
+from llm4seg_probe.llm.mixing import Mixing, chosen_layers, is_own
+from llm4seg_probe.llm.sources import open_source
+from llm4seg_probe.llm.stored_weights import (
     HashedTensors,
     LayerIdentity,
     Weights,
     joint_sha256,
+    read_config,
     sha256_of_tensors,
+    stored_weights,
 )
-from llm4seg_probe.llm.mixing import Mixing, chosen_layers, is_own
-from llm4seg_probe.llm.sources import open_source
-from llm4seg_probe.llm.stored_weights import read_config, stored_weights
 from llm4seg_probe.reading.bounds import as_error, refuse_more
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm4seg_probe.llm.architectures import config_from
 from llm4seg_probe.llm.embedded import GGUF, MANIFEST, WEIGHTS
-from llm4seg_probe.llm.identity import sha256_of_tensors
+from llm4seg_probe.llm.stored_weights import sha256_of_tensors
 from llm4seg_probe.storage import atomically, write_json
 
 

@@ -16,9 +16,8 @@ from llm4seg_probe.errors import CheckpointError, ConfigError
 from llm4seg_probe.llm.decoder import Decoder, decoder_of_tensors
 from llm4seg_probe.llm.mixing import is_own
 from llm4seg_probe.models.backbones import Backbone, build_plain, row_of
-from llm4seg_probe.models.heads import output_channels
+from llm4seg_probe.models.heads import BACKBONE, PooledNetwork, output_channels
 from llm4seg_probe.models.insertion import find_module, insert
-from llm4seg_probe.models.pooled import BACKBONE, PooledNetwork
 from llm4seg_probe.models.sites import SitePoint, boosters_of, mark
 from llm4seg_probe.randomness import seeded
 from llm4seg_probe.tasks import TASKS

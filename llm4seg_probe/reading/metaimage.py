@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.arrays import unpacked
 from llm4seg_probe.reading.bounds import as_error, pixels_fit
-from llm4seg_probe.reading.compressed import unpacked
 from llm4seg_probe.reading.names import beside, shown
 
 _LONGEST = 65_536  # bytes of a header; they have a few hundred

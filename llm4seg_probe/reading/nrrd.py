@@ -10,8 +10,8 @@ import nrrd
 import numpy as np
 
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.arrays import unpacked
 from llm4seg_probe.reading.bounds import as_error, pixels_fit, quietly
-from llm4seg_probe.reading.compressed import unpacked
 from llm4seg_probe.reading.names import beside, shown
 
 _TYPES = {

@@ -1,19 +1,22 @@
-"""JSON and CSV of others: bounded in size and depth, and refused in one line."""
+"""JSON, CSV and YAML of others: bounded in size and depth, plain values, refused in one line."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from llm4seg_probe.errors import UserError
-from llm4seg_probe.reading.bounds import as_error, refuse_more
+from llm4seg_probe.reading.bounds import as_error, bound, refuse_more
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 # Strings first, so that a bracket inside one is none; one that never ends ends with the text.
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
@@ -90,3 +93,100 @@ def read_csv(path: Path, error: type[UserError], **options: Any) -> pd.DataFrame
     with table_guard(path, error):
         frame: pd.DataFrame = pd.read_csv(path, **options)
     return frame
+
+
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
+    r"|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))\Z|\.(?:nan|NaN|NAN)\Z"
+)
+
+
+class _Loader(_Safe):  # type: ignore[misc]
+    """Plain values; ``1e-3`` is a number, a date is text, and a key stands once."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        """The map, unless it gives a key twice."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key '{key.value}' stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in found
+        if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float")
+    ]
+    for first, found in _Safe.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def read_yaml_values(path: Path, error: type[UserError]) -> Any:
+    """What a YAML file holds, as plain values; an empty one holds an empty map.
+
+    Raises ``error`` for a file that is too large, too deep, repeats itself too often by aliases,
+    has tags of objects, or is no YAML.
+    """
+    text = read_text(path, error)
+    with as_error(path, error, "is not a readable configuration"):
+        found = _loaded(text, f"{path}", error)
+    return {} if found is None else found
+
+
+def parse_yaml_value(text: str, what: str, error: type[UserError]) -> Any:
+    """One value as the command line gives it, such as ``[1, 2]``."""
+    with as_error(what, error, "is not a readable value"):
+        return _loaded(text, what, error)
+
+
+def dump_yaml(values: Any) -> str:
+    """Plain values as YAML that any reader takes for the same values, whatever their text is."""
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def _loaded(text: str, what: str, error: type[UserError]) -> Any:
+    _refuse_large(text, what, error)
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _refuse_large(text: str, what: str, error: type[UserError]) -> None:
+    """Raise ``error`` by the events alone, which come one by one: nothing calls itself yet.
+
+    What an alias stands for is counted as often as it is named.
+    """
+    most = bound("values")
+    sizes: dict[str, int] = {}
+    open_since: list[tuple[str | None, int]] = []
+    count = 0
+    for event in yaml.parse(text, Loader=_Safe):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_since.pop()
+            if anchor is not None:
+                sizes[anchor] = count - before
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_since):
+                raise error(f"{what}: '*{event.anchor}' stands inside of what it names")
+            count += sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+            count += 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_since.append((event.anchor, count - 1))
+            depth = len(open_since)
+            refuse_more("depth", depth, f"{what}: is nested {depth} levels deep", error)
+        if count > most:
+            refuse_more("values", count, f"{what}: holds {count:,} values or more", error)

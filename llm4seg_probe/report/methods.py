@@ -9,8 +9,8 @@ from llm4seg_probe.arms import ARMS
 from llm4seg_probe.config import Config
 from llm4seg_probe.drawing.style import arm_style, in_order
 from llm4seg_probe.reading.names import printable
+from llm4seg_probe.report.answer import RULE
 from llm4seg_probe.report.context import DatasetContext, ReportContext
-from llm4seg_probe.report.mechanisms import RULE
 from llm4seg_probe.report.results import Results
 from llm4seg_probe.statistics.claims import Association, Claim
 from llm4seg_probe.statistics.kinds import KINDS

@@ -10,8 +10,7 @@ from urllib.parse import quote
 from llm4seg_probe.reading.names import own_files
 from llm4seg_probe.report.claims import ClaimSection
 from llm4seg_probe.report.html import asset, policy, style_sheet, template
-from llm4seg_probe.report.page_content import page_content
-from llm4seg_probe.report.page_figures import Drawn
+from llm4seg_probe.report.page_content import Drawn, page_content
 from llm4seg_probe.report.page_files import PageFiles
 from llm4seg_probe.report.results import Results
 from llm4seg_probe.storage import write_text

@@ -23,8 +23,8 @@ from llm4seg_probe.report.explorer import refuse_unknown_cases
 from llm4seg_probe.report.methods import NAME as METHODS
 from llm4seg_probe.report.methods import methods_text
 from llm4seg_probe.report.page import write_page
-from llm4seg_probe.report.page_figures import FIGURES as FIGURES
-from llm4seg_probe.report.page_figures import draw_all
+from llm4seg_probe.report.page_content import FIGURES as FIGURES
+from llm4seg_probe.report.page_content import draw_all
 from llm4seg_probe.report.results import ABOUT, read_results
 from llm4seg_probe.storage import atomically, write_text
 from llm4seg_probe.tables import PAIRS, write_table

@@ -20,8 +20,7 @@ from llm4seg_probe.scores import (
 )
 from llm4seg_probe.statistics.cells import looks_numeric
 from llm4seg_probe.statistics.nnunet_summary import case_name
-from llm4seg_probe.statistics.roles import NAMES, RUN_ROLES, Match, Role, is_side
-from llm4seg_probe.statistics.score_columns import score_columns
+from llm4seg_probe.statistics.roles import NAMES, RUN_ROLES, Match, Role, is_side, score_columns
 
 _PATIENTS = frozenset(
     (

@@ -11,9 +11,8 @@ import pandas as pd
 from llm4seg_probe.column_words import plain, side_of, words
 from llm4seg_probe.scores import parse_score
 from llm4seg_probe.statistics.columns import STATES, Recognised
-from llm4seg_probe.statistics.roles import Role
+from llm4seg_probe.statistics.roles import Role, score_columns
 from llm4seg_probe.statistics.rows import SEPARATE, Columns, as_text
-from llm4seg_probe.statistics.score_columns import score_columns
 
 _FINISHED = frozenset({"finished", "completed", "complete", "succeeded", "success", "done", "ok"})
 _UNFINISHED = frozenset(

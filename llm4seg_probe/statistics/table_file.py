@@ -24,8 +24,7 @@ from llm4seg_probe.reading.text import table_guard
 from llm4seg_probe.scores import parse_score
 from llm4seg_probe.statistics import nnunet_summary
 from llm4seg_probe.statistics.cells import looks_numeric
-from llm4seg_probe.statistics.roles import NAMES, Role
-from llm4seg_probe.statistics.score_columns import SPREAD, score_columns
+from llm4seg_probe.statistics.roles import NAMES, SPREAD, Role, score_columns
 
 SEPARATORS = (",", ";", "\t", "|")
 

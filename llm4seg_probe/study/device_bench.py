@@ -17,7 +17,7 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.models.network import build_network
 from llm4seg_probe.models.reference import LANGUAGE_MODELS
 from llm4seg_probe.training.compute import in_memory_format, memory_format
-from llm4seg_probe.training.timing import finished
+from llm4seg_probe.training.work import finished
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from llm4seg_probe.models.devices import device_named, gpu_count
 from llm4seg_probe.study.device_bench import Bench, Row, Skipped
 from llm4seg_probe.study.device_measures import CHECKS
 from llm4seg_probe.training.compute import computing
-from llm4seg_probe.training.timing import device_name
+from llm4seg_probe.training.work import device_name
 
 LIMIT_SECONDS = 480.0
 """After this no further check is begun; those that are left are named as skipped."""

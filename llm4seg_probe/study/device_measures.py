@@ -33,9 +33,8 @@ from llm4seg_probe.study.forecast import GPUS, START_SECONDS, step_seconds
 from llm4seg_probe.training import run_folder
 from llm4seg_probe.training.loss import SegmentationLoss
 from llm4seg_probe.training.optimiser import optimiser
-from llm4seg_probe.training.timing import device_name, finished, median_step
 from llm4seg_probe.training.train import train
-from llm4seg_probe.training.work import work_of_step
+from llm4seg_probe.training.work import device_name, finished, median_step, work_of_step
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

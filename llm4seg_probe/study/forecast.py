@@ -20,9 +20,15 @@ from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.engines.local import available_cores
 from llm4seg_probe.study.pipeline import planned
 from llm4seg_probe.study.runs import PlannedRun, RunEstimate, deviations, estimates
-from llm4seg_probe.training.epoch_length import batches_of_epoch
-from llm4seg_probe.training.timing import StepTime, step_time
-from llm4seg_probe.training.work import CONTEXT_MB, KernelKind, Work, work_of_step
+from llm4seg_probe.training.epochs import batches_of_epoch
+from llm4seg_probe.training.work import (
+    CONTEXT_MB,
+    KernelKind,
+    StepTime,
+    Work,
+    step_time,
+    work_of_step,
+)
 
 
 @dataclass(frozen=True)
@@ -343,7 +349,7 @@ def forecast(analysis: Analysis, store: Path, workers: int | None = None) -> For
 
 def _measured(run: PlannedRun) -> RunEstimate:
     from llm4seg_probe.models.costs import costs
-    from llm4seg_probe.training.timing import step_time
+    from llm4seg_probe.training.work import step_time
 
     needed = sum(part.memory for part in costs(run.config).parts) / 1e6
     return RunEstimate(step_time(run.config, repeats=3).run_seconds, _PROCESS_MB + needed)

@@ -16,7 +16,7 @@ from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.splits import SIDES, Split
 from llm4seg_probe.data.subsets import ALL, all_training_images
 from llm4seg_probe.errors import UserError
-from llm4seg_probe.reading.yaml import dump_yaml
+from llm4seg_probe.reading.text import dump_yaml
 from llm4seg_probe.report.report import write_report
 from llm4seg_probe.statistics.association import association_table
 from llm4seg_probe.statistics.claims import Claim, ClaimedPair, pairs_table

@@ -25,8 +25,7 @@ from llm4seg_probe.probes.result import (
     take,
     with_derived,
 )
-from llm4seg_probe.reading.text import read_json_object
-from llm4seg_probe.reading.yaml import dump_yaml
+from llm4seg_probe.reading.text import dump_yaml, read_json_object
 from llm4seg_probe.statistics.claims import Association, Claim
 from llm4seg_probe.study.analysis import ALWAYS, Analysis, Probes
 from llm4seg_probe.study.runs import PlannedRun, deviations

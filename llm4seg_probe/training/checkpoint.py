@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_map_only
 from llm4seg_probe.config import Config, validated
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.errors import CheckpointError, ConfigError, DataError
-from llm4seg_probe.llm.identity import LayerIdentity
+from llm4seg_probe.llm.stored_weights import LayerIdentity
 from llm4seg_probe.reading.bounds import reason, refuse_deep_values
 from llm4seg_probe.reading.names import is_plain, shown
 from llm4seg_probe.reading.torch_archive import read_archive

@@ -34,8 +34,7 @@ from llm4seg_probe.reading.names import shown
 from llm4seg_probe.training import checkpoint, run_folder
 from llm4seg_probe.training.averaging import WeightAverage
 from llm4seg_probe.training.checkpoint import refuse_unresumable
-from llm4seg_probe.training.epoch_length import items_of_epoch
-from llm4seg_probe.training.epochs import best_epoch, followed
+from llm4seg_probe.training.epochs import best_epoch, followed, items_of_epoch
 from llm4seg_probe.training.gates import gate_rows, resumed_gates, told_gates
 from llm4seg_probe.training.loggers import loggers_of
 from llm4seg_probe.training.run import run_content

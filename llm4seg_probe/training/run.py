@@ -18,8 +18,8 @@ from llm4seg_probe.data.preprocess import Preprocess
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.errors import CheckpointError, ConfigError, DataError, unknown
 from llm4seg_probe.llm.decoder import Decoder
-from llm4seg_probe.llm.identity import sha256_of_tensors
 from llm4seg_probe.llm.sources import nothing_fetched
+from llm4seg_probe.llm.stored_weights import sha256_of_tensors
 from llm4seg_probe.models.devices import device_named, device_of
 from llm4seg_probe.models.network import (
     build_network,

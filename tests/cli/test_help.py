@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from llm4seg_probe.cli.app import app
 from llm4seg_probe.cli.cache import cached
-from llm4seg_probe.cli.examples import ORDER, PANELS, examples
+from llm4seg_probe.cli.options import ORDER, PANELS, examples
 from llm4seg_probe.probes import registry
 
 COMMAND = typer.main.get_command(app)

@@ -19,8 +19,8 @@ from PIL import Image
 
 from llm4seg_probe.data import formats
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.arrays import unpacked
 from llm4seg_probe.reading.bounds import raised
-from llm4seg_probe.reading.compressed import unpacked
 from llm4seg_probe.reading.metaimage import read_metaimage_file
 from llm4seg_probe.reading.nrrd import read_nrrd_file
 

@@ -18,8 +18,7 @@ from llm4seg_probe.drawing.figure_files import inline_svg
 from llm4seg_probe.errors import ConfigError, TableError, UserError
 from llm4seg_probe.reading.arrays import read_npz
 from llm4seg_probe.reading.names import printable
-from llm4seg_probe.reading.text import read_csv, read_json
-from llm4seg_probe.reading.yaml import dump_yaml, read_yaml_values
+from llm4seg_probe.reading.text import dump_yaml, read_csv, read_json, read_yaml_values
 from llm4seg_probe.report.report import write_report
 from llm4seg_probe.study.analysis import load_analysis
 

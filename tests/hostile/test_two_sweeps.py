@@ -15,7 +15,7 @@ from corpus import Materials
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import TrainingError
-from llm4seg_probe.reading.yaml import dump_yaml
+from llm4seg_probe.reading.text import dump_yaml
 from llm4seg_probe.training import (
     checkpoint,
     run_folder,

@@ -10,7 +10,7 @@ import torch
 from llm4seg_probe.config import BoosterConfig
 from llm4seg_probe.errors import SourceError
 from llm4seg_probe.llm.decoder import decoder_of_tensors, load_decoder
-from llm4seg_probe.llm.identity import LayerIdentity, joint_sha256
+from llm4seg_probe.llm.stored_weights import LayerIdentity, joint_sha256
 
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "gemma3_text"]
 

@@ -21,8 +21,7 @@ from llm4seg_probe.errors import DownloadError, SourceError
 from llm4seg_probe.fetching import Package
 from llm4seg_probe.llm.architectures import config_from, shapes_of, skeleton
 from llm4seg_probe.llm.embedded import SMOLLM2, EmbeddedModel
-from llm4seg_probe.llm.identity import sha256_of_tensors
-from llm4seg_probe.llm.stored_weights import stored_weights
+from llm4seg_probe.llm.stored_weights import sha256_of_tensors, stored_weights
 from llm4seg_probe.storage import sha256_of_file
 
 CONFIG = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import llm4seg_probe as lp
-from llm4seg_probe.measures import projection, rank, similarity
+from llm4seg_probe.measures import rank, similarity
 
 MEASURES = [
     rank.entropy, rank.effective_rank, rank.lsvr, rank.sigma1_share, rank.stable_rank,
@@ -13,7 +13,7 @@ MEASURES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("measure", [*MEASURES, lambda t: projection.largest_directions(t, 1)])
+@pytest.mark.parametrize("measure", [*MEASURES, lambda t: rank.largest_directions(t, 1)])
 @pytest.mark.parametrize("shape", [(1, 8, 12, 12), (2, 8, 12, 12), (10, 5), (7,), (1, 2, 3, 4, 5)])
 def test_what_is_no_matrix_of_tokens_is_refused(measure, shape):
     with pytest.raises(ValueError, match=r"tokens are \(B, N, C\), these are \("):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from llm4seg_probe.measures.projection import direction_removed, largest_directions
+from llm4seg_probe.measures.rank import direction_removed, largest_directions
 
 
 @pytest.fixture

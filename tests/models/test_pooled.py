@@ -6,13 +6,13 @@ from torch import nn
 
 from llm4seg_probe.config import Config
 from llm4seg_probe.errors import ConfigError, SiteError
+from llm4seg_probe.models.heads import PooledNetwork
 from llm4seg_probe.models.network import (
     build_network,
     load_portable_state,
     numbers_of,
     portable_state,
 )
-from llm4seg_probe.models.pooled import PooledNetwork
 from llm4seg_probe.models.sites import sites_of
 
 BACKBONES = {

@@ -10,7 +10,7 @@ from synthetic_study import write_study
 from llm4seg_probe.report.claims import claim_sections
 from llm4seg_probe.report.methods import methods_text
 from llm4seg_probe.report.page import write_page
-from llm4seg_probe.report.page_figures import draw_all
+from llm4seg_probe.report.page_content import draw_all
 from llm4seg_probe.report.report import write_report
 from llm4seg_probe.report.results import Results, read_results
 from llm4seg_probe.storage import write_text

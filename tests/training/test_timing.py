@@ -1,7 +1,7 @@
 import torch
 
 from llm4seg_probe.config import Config
-from llm4seg_probe.training.timing import step_time
+from llm4seg_probe.training.work import step_time
 
 
 def test_a_deeply_supervised_network_takes_its_steps_too(tiny_config: Config) -> None:

@@ -21,7 +21,7 @@ from llm4seg_probe.integrations.nnunet.installation import require
 from llm4seg_probe.integrations.nnunet.names import is_ours, trainer_name
 from llm4seg_probe.integrations.nnunet.network import from_source, hollow
 from llm4seg_probe.integrations.nnunet.sealing import SEAL_KEY, Identity, Keeper, Sealed
-from llm4seg_probe.llm.identity import LayerIdentity
+from llm4seg_probe.llm.stored_weights import LayerIdentity
 from llm4seg_probe.models.network import build_network, parameter_groups
 from llm4seg_probe.models.nnunet_plans import PREPROCESSED, section_of
 from llm4seg_probe.training import checkpoint

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from llm4seg_probe.config import BoosterConfig
 from llm4seg_probe.errors import CheckpointError, UserError
 from llm4seg_probe.llm.decoder import Decoder
-from llm4seg_probe.llm.identity import LayerIdentity, sha256_of_tensors
 from llm4seg_probe.llm.mixing import is_own
+from llm4seg_probe.llm.stored_weights import LayerIdentity, sha256_of_tensors
 from llm4seg_probe.models.booster import Booster
 from llm4seg_probe.models.insertion import Boosted
 from llm4seg_probe.models.network import frozen_decoder

@@ -15,8 +15,7 @@ from llm4seg_probe.errors import TableError
 from llm4seg_probe.scores import parse_score
 from llm4seg_probe.statistics.cells import Printed, looks_numeric
 from llm4seg_probe.statistics.findings import Finding
-from llm4seg_probe.statistics.roles import NAMES, Role
-from llm4seg_probe.statistics.score_columns import score_columns
+from llm4seg_probe.statistics.roles import NAMES, Role, score_columns
 
 Kind = Literal["sd", "error", "variance", "interval"]
 
