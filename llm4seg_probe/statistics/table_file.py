@@ -11,7 +11,8 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,18 @@ class TableFile:
     comma_separated: bool = True
     notes: tuple[str, ...] = ()
     nnunet: bool = False
+
+
+@contextmanager
+def named_in_errors(paths: Sequence[Path]) -> Iterator[None]:
+    """Begin every refusal of a table with the file that it came from, where it is not named yet."""
+    try:
+        yield
+    except TableError as error:
+        if not paths or any(Path(path).name in str(error) for path in paths):
+            raise
+        further = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        raise TableError(f"{paths[0]}{further}: {error}") from error
 
 
 def read_files(paths: Sequence[Path]) -> TableFile:

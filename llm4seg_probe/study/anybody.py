@@ -28,7 +28,7 @@ from llm4seg_probe.statistics.pairs import Wanted
 from llm4seg_probe.statistics.plan import Aims, Plan, planned
 from llm4seg_probe.statistics.reader import Asked, Reading, read
 from llm4seg_probe.statistics.roles import NAMES, Match, Role
-from llm4seg_probe.statistics.table_file import TableFile, read_files
+from llm4seg_probe.statistics.table_file import TableFile, named_in_errors, read_files
 from llm4seg_probe.storage import atomically
 
 
@@ -120,7 +120,11 @@ def compared_table(
     shared: a folder that is to be shared: patients and cases have numbers then, and which is which
     is written beside it.
     """
-    reading = _read(paths, asked, shared)
+    with named_in_errors(paths):
+        return _compared(_read(paths, asked, shared), question)
+
+
+def _compared(reading: Reading, question: Question) -> ComparedTable:
     findings = list(reading.findings)
     if question.test_share is not None and reading.fold is None:
         raise TableError("--test-share goes with --fold: name the column of the folds")
@@ -143,8 +147,9 @@ def compared_table(
 
 def planned_table(paths: Sequence[Path], asked: Asked, wanted: Wanted, aims: Aims) -> PlannedTable:
     """Plan a study from a pilot's table in files."""
-    reading = _read(paths, asked)
-    return PlannedTable(planned(reading, wanted, aims), reading.matches, reading.findings)
+    with named_in_errors(paths):
+        reading = _read(paths, asked)
+        return PlannedTable(planned(reading, wanted, aims), reading.matches, reading.findings)
 
 
 def audit_tables(paths: Sequence[Path], out: Path, **options: Any) -> tuple[Audit, dict[str, Path]]:

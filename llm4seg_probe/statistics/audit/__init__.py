@@ -21,7 +21,7 @@ from llm4seg_probe.statistics.compare import Question
 from llm4seg_probe.statistics.pairs import Wanted
 from llm4seg_probe.statistics.reader import Asked
 from llm4seg_probe.statistics.roles import Role
-from llm4seg_probe.statistics.table_file import TableFile, read_files
+from llm4seg_probe.statistics.table_file import TableFile, named_in_errors, read_files
 
 
 def audit_files(
@@ -48,13 +48,14 @@ def audit_files(
     names: what the table becomes before it is audited, such as one without names of patients.
     See :func:`audit`. Raises TableError for files that are neither.
     """
-    file = read_files(paths)
-    return _audited(
-        file if names is None else names(file),
-        _asked(columns, where, without, decimal, infinite_as, absent),
-        _question(baseline, margin, alpha, lower_is_better, bootstrap, test_share, unpaired),
-        n,
-    )
+    with named_in_errors(paths):
+        file = read_files(paths)
+        return _audited(
+            file if names is None else names(file),
+            _asked(columns, where, without, decimal, infinite_as, absent),
+            _question(baseline, margin, alpha, lower_is_better, bootstrap, test_share, unpaired),
+            n,
+        )
 
 
 def audit(
