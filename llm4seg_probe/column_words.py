@@ -10,7 +10,15 @@ SIDES: dict[str, str] = {
     **dict.fromkeys(
         (
             *("train", "training", "trn", "tr", "fit", "entrenamiento", "entraînement"),
-            *("entrainement", "apprentissage", "treino", "addestramento", "训练", "训练集"),
+            *(
+                "entrainement",
+                "apprentissage",
+                "treino",
+                "treinamento",
+                "addestramento",
+                "训练",
+                "训练集",
+            ),
         ),
         "train",
     ),
@@ -24,7 +32,8 @@ SIDES: dict[str, str] = {
     **dict.fromkeys(
         (
             *("test", "testing", "tst", "ts", "te", "holdout", "hold_out", "heldout", "held_out"),
-            *("eval", "evaluation", "prueba", "teste", "测试", "测试集"),
+            *("eval", "evaluation", "prueba", "teste", "essai", "évaluation", "evaluierung"),
+            *("valutazione", "evaluación", "avaliação", "测试", "测试集"),
         ),
         "test",
     ),

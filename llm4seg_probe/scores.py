@@ -1,18 +1,14 @@
 """Scores: one registry of what each is called, its unit, range and direction, and its synonyms.
 
 A score is added here, and the function that measures it in ``measures/``. Names in others' tables
-(``val_loss``, "HD95 (mm)", ``mIoU``, ``test/dice``) are brought to the registry's by :func:`known`.
+are brought to the registry's by :func:`llm4seg_probe.score_names.known`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from llm4seg_probe.column_words import SIDES, words
-from llm4seg_probe.errors import ConfigError
+from typing import Any
 
 MILLIMETRES = "mm, or pixels without spacing"
 
@@ -204,205 +200,9 @@ OF_PROBABILITIES = tuple(score.name for score in _REGISTERED if score.of_probabi
 OF_SETS = tuple(score.name for score in _REGISTERED if score.of_sets)
 PRINTED = tuple(score.name for score in _REGISTERED if score.printed)
 
-_OTHERS_TOO = frozenset(("entropy",))
-"""Names of ours by which others call another quantity: nothing follows from them."""
-_BY_NAME: dict[str, Score] = {
-    **{other: score for score in reversed(_REGISTERED) for other in score.synonyms},
-    **{name: score for name, score in SCORES.items() if name not in _OTHERS_TOO},
-}
-GENERIC = frozenset(
-    (
-        "score", "value", "result", "metric", "metrics", "mean", "average", "avg", "measure",
-        "outcome", "performance", "delta", "difference", "change", "response", "points",
-        "quality",
-    )
-)  # fmt: skip
-"""Names that say that a column is a score, and not which: higher is guessed to be better."""
-
-_AGGREGATES = frozenset(
-    (
-        "mean", "avg", "average", "median", "m", "macro", "micro", "weighted", "overall",
-        "total", "best", "final", "last", "max", "min", "score", "value", "coefficient", "coef",
-        "index", "pct", "percent", "percentage", "per_cent", "raw",
-    )
-)  # fmt: skip
-_UNITS = frozenset(
-    (
-        "mm", "cm", "um", "px", "pixel", "pixels", "voxel", "voxels", "vox", "ms", "s", "sec",
-        "mb", "gb", "db",
-    )
-)  # fmt: skip
-_WRONG = {"loss": "loss", "losses": "loss", "error": "error", "errors": "error", "err": "error"}
-_TURNED = frozenset(
-    (
-        "1", "100", "one", "neg", "negative", "negated", "minus", "inverse", "inverted", "inv",
-    )
-)  # fmt: skip
-_MINUS = re.compile(r"\s*(1|100|one)?\s*[-−–‑]\s*[^\W\d]", re.IGNORECASE)
-_JOINTS = frozenset(("at", "per", "to", "vs"))
-_DERIVED = frozenset(
-    (
-        "gap", "drop", "degradation", "decrease", "increase", "reduction", "change", "delta",
-        "diff", "difference", "rank", "ranking", "skill", "saved", "savings", "efficiency",
-        "effectiveness", "free", "no", "without", "threshold", "thresh", "weight", "std", "sd",
-        "stdev", "stddev", "se", "sem", "stderr", "var", "variance", "ci", "p", "pvalue", "n",
-    )
-)  # fmt: skip
-"""Words that make of a score's name that of something else, which may improve the other way."""
-
-
-@dataclass(frozen=True)
-class ScoreName:
-    """The name of a score column, taken apart: the score, its side, and what is left (a region)."""
-
-    score: Score | None
-    side: str = ""
-    rest: str = ""
-
-
-def parse_score(name: object) -> ScoreName:
-    """Take the name of a column apart; ``score`` is None where no known score is in it.
-
-    Nor is it known of a difference, a spread or a rank of scores, of a score that is turned round
-    (``1 - dice``), or where two scores that improve in opposite directions are named.
-
-    >>> found = parse_score("Dice (test)")
-    >>> found.score.name, found.side, found.rest
-    ('dice', 'test', '')
-    >>> parse_score("HD95 tumour (mm)").rest, parse_score("val_cross_entropy_loss").score.name
-    ('tumour', 'loss')
-    >>> parse_score("precision at 95 recall").score.name, parse_score("Dice drop").score
-    ('precision', None)
-    """
-    whole = words(name)
-    if whole in _BY_NAME and not _MINUS.match(str(name)):
-        return ScoreName(_BY_NAME[whole])
-    parts = [part for part in whole.split("_") if part]
-    head, tail = _clause(parts)
-    sides = [SIDES[part] for part in head if part in SIDES]
-    if not sides and not any(part in _BY_NAME for part in tail):
-        sides = [SIDES[part] for part in tail if part in SIDES]
-    side = sides[0] if sides else ""
-    kept = [part for part in head if part not in SIDES]
-    score, span = _score_in(kept)
-    if score is None or _MINUS.match(str(name)):
-        return ScoreName(None, side)
-    left = [
-        part for part in (*kept[: span[0]], *kept[span[1] :], *tail)
-        if part not in _AGGREGATES and part not in _UNITS and part not in _BY_NAME
-        and part not in SIDES
-    ]  # fmt: skip
-    return ScoreName(score, side, "_".join(left))
-
-
-def _clause(parts: list[str]) -> tuple[list[str], list[str]]:
-    """What is measured, and at, per or until what: "precision at 95 recall", "FP per scan"."""
-    inside = {
-        place for start, stop in _spans(len(parts)) if stop - start > 1
-        and "_".join(parts[start:stop]) in _BY_NAME for place in range(start, stop)
-    }  # fmt: skip
-    for place, part in enumerate(parts):
-        if place and part in _JOINTS and place not in inside:
-            return parts[:place], parts[place + 1 :]
-    return parts, []
-
-
-def _score_in(kept: list[str]) -> tuple[Score | None, tuple[int, int]]:
-    """The score that words name, and where; None where none is, or two that disagree."""
-    nothing = (None, (0, 0))
-    if not kept or kept[0] in _TURNED:
-        return nothing
-    found = _scores_of(kept)
-    covered = {place for start, stop in found if stop - start > 1 for place in range(start, stop)}
-    if any(part in _DERIVED and place not in covered for place, part in enumerate(kept)):
-        return nothing
-    if not found:
-        return nothing
-    wrong = [span for span in found if found[span].name in _WRONG.values()]
-    for span in wrong:  # "loss_dice", "dice_loss", "top-1 error"
-        beside = {place for other in found if other != span for place in other}
-        if len(found) == 1 or beside & set(span):
-            return found[span], span
-    better = [span for span in found if found[span].name == "gain"]
-    if better and "improvement" in kept:
-        return found[better[0]], better[0]
-    if len({score.lower_is_better for score in found.values()}) > 1:
-        return nothing
-    best = max(found, key=lambda span: (span[1] - span[0], span[0]))
-    return found[best], best
-
-
-def _scores_of(kept: list[str]) -> dict[tuple[int, int], Score]:
-    """The scores that stretches of words name, the longest first, none within another."""
-    found: dict[tuple[int, int], Score] = {}
-    taken: set[int] = set()
-    for start, stop in _spans(len(kept)):
-        text = "_".join(kept[start:stop])
-        text = _WRONG.get(text, text)
-        if text in _BY_NAME and not taken & set(range(start, stop)):
-            found[start, stop] = _BY_NAME[text]
-            taken |= set(range(start, stop))
-    return found
-
-
-def _spans(length: int) -> Iterator[tuple[int, int]]:
-    """Stretches of words, the longest first, of equal ones the last."""
-    for size in range(length, 0, -1):
-        for start in range(length - size, -1, -1):
-            yield start, start + size
-
-
-def known(name: str) -> Score | None:
-    """The registered score that a column's name tells, None for another.
-
-    >>> known("mIoU").name, known("HD95 (mm)").lower_is_better, known("colour")
-    ('iou', True, None)
-    """
-    return parse_score(name).score
-
-
-@dataclass(frozen=True)
-class Direction:
-    """Whether smaller values are better, and how that is known."""
-
-    lower_is_better: bool
-    how: Literal["stated", "name", "guess"]
-
-
-def direction(score: str, stated: bool | None = None) -> Direction:
-    """The direction in which a score improves: as stated, else by its name.
-
-    Raises ConfigError where the name does not tell: half of all verdicts would be the wrong way
-    round.
-    """
-    if stated is not None:
-        return Direction(stated, "stated")
-    kind = known(score)
-    if kind is not None:
-        return Direction(kind.lower_is_better, "name")
-    parts = set(words(score).split("_"))
-    beside = parts - GENERIC - _AGGREGATES - _UNITS - SIDES.keys()
-    if parts & GENERIC and not beside and not _MINUS.match(score):
-        return Direction(False, "guess")
-    raise ConfigError(
-        f"is a higher or a lower '{score}' better? The name does not tell: add --higher-is-better "
-        "or --lower-is-better (in Python lower_is_better=False or True)"
-    )
-
 
 def claimed_lower(score: str, stated: bool | None) -> bool:
     """Whether a claim on one of our columns is that there is less of it, and not more."""
     if stated is not None:
         return stated
     return score in SCORES and SCORES[score].lower_is_better
-
-
-def default_margin(score: str, largest: float) -> float | None:
-    """Half a point where the score is a fraction, in its own unit; None where it is none.
-
-    largest: largest score of the table, which tells fractions from percentages.
-    """
-    kind = known(score)
-    if kind is None or not kind.fraction:
-        return None
-    return 0.5 if largest > 1.5 else 0.005

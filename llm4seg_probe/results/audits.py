@@ -15,7 +15,7 @@ from llm4seg_probe.statistics.audit.result import Audit
 from llm4seg_probe.statistics.audit.result import Design as AuditDesign
 from llm4seg_probe.statistics.audit.result import Test as AuditTest
 from llm4seg_probe.statistics.averages import Absent
-from llm4seg_probe.statistics.cells import Decimal
+from llm4seg_probe.statistics.decimal_marks import Decimal
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.reader import Asked
 from llm4seg_probe.statistics.roles import Match, Role

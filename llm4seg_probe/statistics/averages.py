@@ -153,22 +153,31 @@ def by_fold(
 ) -> tuple[pd.DataFrame, Columns, list[str]]:
     """Rows of :func:`scored`, one per arm and fold: the mean over the fold's own cases.
 
-    A table that repeats the folds by seed has a unit for each pair of the two; one without seeds,
-    or with one seed for each fold, has a unit for each fold.
+    Where seeds repeat the division anew, each pair of fold and seed is a unit. Where they do not
+    (no seeds; seeds of their own in each fold; cases that stay in their fold whatever the seed),
+    each fold is one, and its seeds are averaged: they say nothing about other data.
 
     Returns the rows, their columns, and notes on what was left out. Raises TableError where the
     arms of a fold were not scored on the same cases, or a score is missing; with
     ``drop_unpaired`` those cases are left out of all arms.
     """
     fold = column_named(table, fold, "column (fold)")
-    unit = as_text(table[fold])
+    unit, told = as_text(table[fold]), ""
+    folds: dict[str, str] = {}
     if columns.seed in table.columns and columns.seed != fold:
         runs = table.groupby([columns.arm, fold], observed=True)[columns.seed].nunique()
         if runs.max() > 1:
-            unit = unit + " of " + as_text(table[columns.seed])
+            pairs = unit + " of " + as_text(table[columns.seed])
+            if _is_one_division(table, fold, columns):
+                folds = dict(zip(pairs, unit, strict=True))
+                told = f"the seeds of a fold are averaged ({columns.seed}): they share its data"
+            else:
+                told = f"each {columns.seed} is taken to divide the data anew, in folds of its own"
+            unit = pairs
     units = table.drop(columns=[fold]).assign(**{UNIT: unit})
     columns = replace(columns, seed=UNIT).present_in(units)
     rows, columns, notes = measurements(units, score, columns, average_over, absent, drop_unpaired)
+    notes += [told] if told else []
     keys = [name for name in (columns.dataset, columns.arm, UNIT) if name]
     own = [name for name in (columns.group, columns.case) if name]
     if own:
@@ -180,7 +189,21 @@ def by_fold(
         rows = rows[~rows[UNIT].isin(empty)]
         notes.append(f"fold {some_of(empty)} without a score in some arm is left out")
     means = rows.groupby(keys, sort=False, observed=True)["value"].mean().reset_index()
+    if folds:
+        means[UNIT] = means[UNIT].map(folds)
+        means = means.groupby(keys, sort=False, observed=True)["value"].mean().reset_index()
     return means, replace(columns, case=None, group=None), notes
+
+
+def _is_one_division(table: pd.DataFrame, fold: str, columns: Columns) -> bool:
+    """Whether all seeds share one division in folds, as far as seeds or cases can tell."""
+    within = [name for name in (columns.dataset, columns.seed) if name]
+    if table.groupby(within, observed=True)[fold].nunique().max() == 1:
+        return True
+    own = [name for name in (columns.dataset, columns.group, columns.case) if name]
+    if columns.case is None or columns.case not in table.columns:
+        return False
+    return bool(table.groupby(own, observed=True)[fold].nunique().max() == 1)
 
 
 def _in_every_arm(

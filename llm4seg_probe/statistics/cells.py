@@ -17,8 +17,16 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe.errors import TableError
+from llm4seg_probe.statistics.decimal_marks import (
+    COMMA_GROUPS,
+    DOT_GROUPS,
+    UNSETTLED,
+    Decimal,
+    commas,
+    dots,
+    row_of,
+)
 
-Decimal = Literal[".", ","]
 Unit = Literal["", "%", "‰"]
 PER: dict[Unit, float] = {"%": 100.0, "‰": 1000.0}
 """Signs of units, with what they divide by."""
@@ -98,6 +106,10 @@ def is_empty(cell: str) -> bool:
     return " ".join(str(cell).split()).lower() in EMPTY
 
 
+LARGEST = 1e100
+"""Numbers beyond are typing errors, or no numbers: their squares would be infinite."""
+
+
 @dataclass(frozen=True)
 class Numbers:
     """A column read as numbers.
@@ -122,6 +134,18 @@ def read_numbers(
     Raises TableError that names the first row (as in the file, the header is row 1) whose cell is
     not a number, or can be read in two ways.
     """
+    numbers = _read(column, decimal, comma)
+    beyond = numbers.values.abs().gt(LARGEST) & ~np.isinf(numbers.values)
+    if beyond.any():
+        first = beyond.index[beyond][0]
+        raise TableError(
+            f"row {row_of(numbers.values, first)}: {column.name} {numbers.values[first]:g} is "
+            "larger than anything that is measured: correct it, or leave it empty"
+        )
+    return numbers
+
+
+def _read(column: pd.Series, decimal: Decimal | None, comma: bool) -> Numbers:
     name = str(column.name)
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
         return Numbers(column.astype("Float64").astype("float64"))
@@ -129,30 +153,31 @@ def read_numbers(
     values = pd.to_numeric(text.where(text != ""), errors="coerce").astype("float64")
     rest = text[values.isna() & (text != "")]
     if rest.empty:
-        values, told = _dots(name, text, values, decimal, commas=False)
+        values, told = dots(name, text, values, decimal, decimal_commas=False)
         return Numbers(values, notes=tuple(told))
     found = {raw: _Cell.of(raw, undressed(raw)) for raw in rest.unique()}
     kinds = {cell.kind for cell in found.values()}
     if "boolean" in kinds and kinds <= {"boolean", "empty"} and values.isna().all():
         values.update(rest.map(lambda raw: found[raw].value))
         return Numbers(values, notes=(f"{name}: true and false are read as 1 and 0",))
-    marks, notes = _commas(name, rest, found, text[values.notna()], decimal, comma)
+    plain = {raw: cell.text for raw, cell in found.items()}
+    marks, notes = commas(name, rest, plain, text[values.notna()], decimal, comma)
     read = {raw: cell.number(marks.get(raw, ".")) for raw, cell in found.items()}
     for index, raw in rest.items():
         if read[raw] is None:
             raise TableError(
-                f"row {_row(text, index)}: {name} '{raw}' is not a number: correct it, or leave "
+                f"row {row_of(text, index)}: {name} '{raw}' is not a number: correct it, or leave "
                 "it empty"
             )
     plainly = text[values.notna()]
-    values, told = _dots(name, plainly, values, decimal, commas="," in marks.values())
+    values, told = dots(name, plainly, values, decimal, decimal_commas="," in marks.values())
     notes += told
     values.update(rest.map(read))
     percent = rest.map(lambda raw: found[raw].percent)
     if percent.any() and int(percent.sum()) < int(values.notna().sum()):
         first = percent.index[percent][0]
         raise TableError(
-            f"row {_row(text, first)}: {name} '{text[first]}': {int(percent.sum())} of "
+            f"row {row_of(text, first)}: {name} '{text[first]}': {int(percent.sum())} of "
             f"{int(values.notna().sum())} cells are marked as per cent and the others are not: "
             "bring all rows to one unit"
         )
@@ -175,11 +200,6 @@ def looks_numeric(column: pd.Series, sample: int = 200) -> bool:
         cell.kind == "infinite" or cell.number("," if "," in cell.text else ".") is not None
         for cell in filled
     )
-
-
-def _row(text: pd.Series, index: object) -> int:
-    """Row of the file, of which the first is the header."""
-    return int(np.flatnonzero(text.index == index)[0]) + 2
 
 
 @dataclass(frozen=True)
@@ -219,119 +239,14 @@ class _Cell:
             return None
         text = self.text
         if "," in text:
-            is_grouped = _COMMA_GROUPS.fullmatch(text) or _UNSETTLED.fullmatch(text)
+            is_grouped = COMMA_GROUPS.fullmatch(text) or UNSETTLED.fullmatch(text)
             if decimal == "." and is_grouped:
                 text = text.replace(",", "")
             elif decimal == "," and text.count(",") == 1:
                 text = text.replace(".", "").replace(",", ".")
-        elif decimal == "," and _DOT_GROUPS.fullmatch(text):
+        elif decimal == "," and DOT_GROUPS.fullmatch(text):
             text = text.replace(".", "")
         return float(text) if _PLAIN.fullmatch(text) else None
-
-
-_COMMA_DECIMAL = re.compile(
-    r"[+-]?(\d*,(?!\d{3}$)\d+|0,\d+|\d{4,},\d+|\d+,\d+[eE][+-]?\d+|\d{1,3}(\.\d{3})+,\d+)([eE][+-]?\d+)?"
-)
-_COMMA_GROUPS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)|[+-]?\d{1,3}(,\d{3}){2,}")
-_UNSETTLED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-
-
-_DOT_GROUPS = re.compile(r"[+-]?\d{1,3}(\.\d{3}){2,}")
-
-
-def _commas(
-    name: str,
-    rest: pd.Series[str],
-    found: dict[str, _Cell],
-    plainly: pd.Series[str],
-    decimal: Decimal | None,
-    comma: bool,
-) -> tuple[dict[str, Decimal], list[str]]:
-    """Tell what the comma in each cell is: a decimal mark or a separator of thousands.
-
-    rest: the cells that are no plain numbers; plainly: those that are. Raises TableError where a
-    cell can be read in two ways and no other cell settles it.
-    """
-    with_comma = {raw: cell.text for raw, cell in found.items() if "," in cell.text}
-    grouped: dict[str, Decimal] = {
-        raw: "," for raw, cell in found.items() if _DOT_GROUPS.fullmatch(cell.text)
-    }
-    if decimal is not None:
-        return dict.fromkeys(with_comma, decimal) | (grouped if decimal == "," else {}), []
-    decimals = {raw for raw, bare in with_comma.items() if _COMMA_DECIMAL.fullmatch(bare)}
-    groups = {raw for raw, bare in with_comma.items() if _COMMA_GROUPS.fullmatch(bare)}
-    unsettled = {raw for raw, bare in with_comma.items() if _UNSETTLED.fullmatch(bare)}
-    if unsettled:
-        others = plainly.str.contains(r"^[+-]?[1-9]\d{2,}$|\.", regex=True).any()
-        if decimals and not groups:
-            decimals |= unsettled
-        elif groups and not decimals:
-            groups |= unsettled
-        elif comma and not others and not groups:
-            decimals |= unsettled
-        else:
-            first = rest[rest.isin(list(unsettled))].index[0]
-            bare = with_comma[rest[first]]
-            raise TableError(
-                f"{name} '{rest[first]}' may be {bare.replace(',', '.')} or "
-                f"{bare.replace(',', '')}: say which mark is the decimal one, --decimal , or "
-                "--decimal ."
-            )
-    notes = []
-    if decimals:
-        count = int(rest.isin(list(decimals)).sum())
-        notes.append(f"{name}: the comma is the decimal mark in {count} cells (else: --decimal .)")
-    if groups:
-        notes.append(f"{name}: the comma separates thousands (else: --decimal ,)")
-    marks: dict[str, Decimal] = dict.fromkeys(decimals, ",")
-    return marks | (grouped if decimals else {}) | dict.fromkeys(groups, "."), notes
-
-
-_DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
-
-
-def _dots(
-    name: str,
-    plainly: pd.Series[str],
-    values: pd.Series[float],
-    decimal: Decimal | None,
-    *,
-    commas: bool,
-) -> tuple[pd.Series[float], list[str]]:
-    """Tell what the dot in plain numbers is, where all of them may be thousands: ``1.234``.
-
-    commas: whether the comma is the decimal mark in other cells. Raises TableError where a number
-    has a decimal dot although the comma was named, or where nothing settles what the dots are.
-    """
-    dotted = plainly[plainly.str.contains(".", regex=False)]
-    if decimal == "." or dotted.empty:
-        return values, []
-    grouped = dotted.str.fullmatch(_DOTTED)
-    if not grouped.all():
-        if decimal == ",":
-            first = dotted.index[~grouped][0]
-            raise TableError(
-                f"row {_row(values, first)}: {name} '{dotted[first]}' has a decimal dot, but "
-                "--decimal , says that the comma is the decimal mark"
-            )
-        return values, []
-    if not commas and decimal is None:
-        # 1.234 beside 998: thousands in a column of whole numbers, or a decimal dot.
-        if plainly.str.contains(r"^[+-]?[1-9]\d{2,}$", regex=True).any():
-            raise TableError(
-                f"{name} '{dotted.iloc[0]}' may be {dotted.iloc[0]} or "
-                f"{dotted.iloc[0].replace('.', '')}: say which mark is the decimal one, "
-                "--decimal . or --decimal ,"
-            )
-        return values, []
-    values = values.copy()
-    values.update(dotted.str.replace(".", "", regex=False).astype("float64"))
-    return values, [
-        f"{name}: the dot separates thousands in {len(dotted)} cells (else: --decimal .)"
-    ]
-
-
-# -- printed means ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -357,7 +272,7 @@ def printed(text: str) -> Printed:
     cell = _Cell.of(bare, bare)
     bare = cell.text
     if "," in bare:
-        bare = bare.replace(",", "") if _COMMA_GROUPS.fullmatch(bare) else bare.replace(",", ".")
+        bare = bare.replace(",", "") if COMMA_GROUPS.fullmatch(bare) else bare.replace(",", ".")
     if cell.kind != "text" or not _PLAIN.fullmatch(bare):
         raise TableError(f"'{text}' is not a number as printed")
     mantissa, _, exponent = bare.lower().partition("e")

@@ -13,11 +13,8 @@ import pandas as pd
 
 from llm4seg_probe.column_words import plain, words
 from llm4seg_probe.errors import TableError, unknown
-from llm4seg_probe.scores import (
-    GENERIC,
-    SCORES,
-    ScoreName,
-)
+from llm4seg_probe.score_names import GENERIC, ScoreName
+from llm4seg_probe.scores import SCORES
 from llm4seg_probe.statistics.cells import looks_numeric
 from llm4seg_probe.statistics.nnunet_summary import case_name
 from llm4seg_probe.statistics.roles import NAMES, RUN_ROLES, Match, Role, is_side, score_columns
@@ -228,6 +225,13 @@ def _veto(table: pd.DataFrame, role: Role, column: str, found: Recognised) -> st
         return f"is another in each row, so it is no {'data set' if role == 'dataset' else role}"
     if role == "split" and pd.api.types.is_numeric_dtype(values.dtype):
         return "holds numbers, so it is no side of a split"
+    if (
+        role == "split"
+        and words(column) != "split"
+        and values.nunique() > 1
+        and not is_side(values)
+    ):
+        return "holds no sides of a split"
     if role == "stratum" and found.column("arm") is None:
         return "may be the arm"
     return ""

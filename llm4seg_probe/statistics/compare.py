@@ -25,10 +25,10 @@ import pandas as pd
 
 from llm4seg_probe.arms import by_condition
 from llm4seg_probe.errors import ConfigError, TableError, unknown
-from llm4seg_probe.scores import default_margin, direction
+from llm4seg_probe.score_names import default_margin, direction
 from llm4seg_probe.statistics.assessment import Assessment, assess
 from llm4seg_probe.statistics.averages import ABSENT, Absent
-from llm4seg_probe.statistics.cells import Decimal
+from llm4seg_probe.statistics.decimal_marks import Decimal
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.look_rows import comparison_at_looks, rows_at_looks
@@ -232,6 +232,11 @@ class Question:
 def compared(reading: Reading, question: Question) -> pd.DataFrame:
     """Compare the arms of a table that was read; see :func:`compare`."""
     if not reading.columns.seed and reading.fold is None:
+        if not reading.table.duplicated(list(filter(None, reading.columns.keys))).any():
+            raise TableError(
+                "each arm was measured once: nothing tells a difference from chance. A comparison "
+                "takes several seeds or folds of each arm, in a column 'seed' or 'fold'"
+            )
         raise TableError(unknown("column (seed)", "seed", map(str, reading.table.columns)))
     rules = question.rules(reading)
     if question.design is None:

@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from llm4seg_probe.column_words import plain, side_of, words
-from llm4seg_probe.scores import parse_score
+from llm4seg_probe.score_names import parse_score
 from llm4seg_probe.statistics.columns import STATES, Recognised
 from llm4seg_probe.statistics.roles import Role, score_columns
 from llm4seg_probe.statistics.rows import SEPARATE, Columns, as_text
@@ -92,9 +92,10 @@ def left_over(
                 f"not compared: {', '.join(scores)} (--score names another)",
             )
         )
+    rejected = [name for name in found.rejected if name not in used]
     others = [name for name in rest if name not in scores]
     run = [*filter(None, (columns.dataset, columns.arm, columns.seed, found.column("fold")))]
-    pooled = [name for name in others if _is_pooled(table, name, columns.arm, run)]
+    pooled = [name for name in (*others, *rejected) if _is_pooled(table, name, columns.arm, run)]
     for name in pooled:
         told.append(
             Finding(
@@ -103,7 +104,7 @@ def left_over(
                 f"compares one of them, --dataset {name} each by itself",
             )
         )
-    for name in others:
+    for name in (*others, *rejected):
         if name not in pooled and _parts_cases(table, name, columns):
             pooled.append(name)
             told.append(

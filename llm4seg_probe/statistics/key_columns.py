@@ -7,7 +7,7 @@ import unicodedata
 
 import pandas as pd
 
-from llm4seg_probe.column_words import words
+from llm4seg_probe.column_words import plain, words
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.statistics.cells import EMPTY
 from llm4seg_probe.statistics.columns import Recognised
@@ -36,6 +36,31 @@ _SEED = re.compile(
     r"(?:\.0+)?",
     re.IGNORECASE,
 )
+
+
+_NO_ARM = re.compile(
+    r"(?:(?:abs|absolute|rel|relative|mean|avg|average|max|overall|total|our|adjusted|corrected"
+    r"|paired)_)*"
+    r"(?:δ|∆|delta|diff|diffs|difference|differences|improvement|improvements|improv|gain|gains"
+    r"|increase|decrease|change|p|ps|p_values?|pvalues?|p_val|pval|sig|significance"
+    r"|(?:wilcoxon|t_test|ttest|friedman|anova)(?:_p|_p_values?)?|ranks?|ranking|effect_size"
+    r"|cohens?_d|cohen_s_d)"
+    r"(?:_(?:over|vs|versus|to|against|of|from|between|wrt|w_r_t|than|by|in|for)(?:_.+)?)?"
+)
+"""A whole name, in words: "Delta-Net" and "Rank-1 adapter" are arms."""
+
+
+def is_no_arm(name: object) -> bool:
+    """Whether a row of this name tells about others, instead of being a result itself.
+
+    >>> [is_no_arm(name) for name in ("Δ (%)", "p-value", "Gain over U-Net", "Avg. rank")]
+    [True, True, True, True]
+    >>> [is_no_arm(name) for name in ("DeltaNet", "delta-net", "Rank-1 LoRA", "P-Net", "ours")]
+    [False, False, False, False, False]
+    """
+    text = unicodedata.normalize("NFKC", unmarked(name)).replace("$", "").replace("\\", "")
+    text = re.sub("[Δ∆δ]", " delta ", text)
+    return any(_NO_ARM.fullmatch(way(text)) is not None for way in (words, plain))
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:

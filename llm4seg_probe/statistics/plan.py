@@ -12,10 +12,10 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from llm4seg_probe.errors import ConfigError, TableError, unknown
-from llm4seg_probe.scores import default_margin
+from llm4seg_probe.score_names import default_margin
 from llm4seg_probe.statistics import power as powers
 from llm4seg_probe.statistics.averages import Absent
-from llm4seg_probe.statistics.cells import Decimal
+from llm4seg_probe.statistics.decimal_marks import Decimal
 from llm4seg_probe.statistics.looks import Design, Spending
 from llm4seg_probe.statistics.paired_tests import paired
 from llm4seg_probe.statistics.pairs import Paired, Wanted, pairs_in

@@ -14,11 +14,12 @@ import pandas as pd
 
 from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import ConfigError, TableError, unknown
-from llm4seg_probe.scores import GENERIC, known
-from llm4seg_probe.statistics import table_file
+from llm4seg_probe.score_names import GENERIC, known
+from llm4seg_probe.statistics import wide_tables
 from llm4seg_probe.statistics.averages import ABSENT, Absent
-from llm4seg_probe.statistics.cells import Decimal, read_numbers
+from llm4seg_probe.statistics.cells import read_numbers
 from llm4seg_probe.statistics.columns import Recognised, column_named, recognise
+from llm4seg_probe.statistics.decimal_marks import Decimal
 from llm4seg_probe.statistics.findings import (
     Finding,
     folders_of_sides,
@@ -111,8 +112,9 @@ def read(file: TableFile, asked: Asked) -> Reading:
     table = typed(named(file.table), asked.columns.get("arm"))
     if table.empty:
         raise TableError("the table has no rows")
-    turned = table_file.long(table, asked.columns)
+    turned = wide_tables.long(table, asked.columns)
     findings += [Finding("note", note) for note in turned.notes]
+    findings += [Finding("doubt", doubt) for doubt in turned.doubts]
     table = rows_where(turned.table, asked.where)
     off = {*asked.off, *(("class",) if turned.strata else ())}
     found = recognise(table, _known(table, turned.given), off=off)

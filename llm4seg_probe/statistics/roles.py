@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from llm4seg_probe.column_words import SIDES, is_setting, side_of, words
-from llm4seg_probe.scores import ScoreName, parse_score
+from llm4seg_probe.score_names import ScoreName, parse_score
 
 _YES_OR_NO = frozenset(("true", "false", "yes", "no", "0", "1", "0.0", "1.0", "y", "n", "t", "f"))
 

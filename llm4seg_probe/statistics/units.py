@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe.errors import ConfigError, TableError
-from llm4seg_probe.scores import known
+from llm4seg_probe.score_names import known
 
 PERCENT_FROM = 1.5
 """A fraction above this is taken for a percentage: rounding never gets there, per cent do."""

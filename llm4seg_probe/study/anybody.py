@@ -14,7 +14,7 @@ from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import ConfigError, TableError
 from llm4seg_probe.pseudonyms import Pseudonyms, key_beside
 from llm4seg_probe.report import audit_page
-from llm4seg_probe.statistics import table_file
+from llm4seg_probe.statistics import wide_tables
 from llm4seg_probe.statistics.audit import audit_files
 from llm4seg_probe.statistics.audit.checks import unknown_patients
 from llm4seg_probe.statistics.audit.printed_table import is_means
@@ -39,7 +39,7 @@ def without_names(file: TableFile, asked: Asked) -> tuple[TableFile, Pseudonyms]
     no two cases of a run. Raises TableError where no arm or score is found.
     """
     table = named(file.table)
-    turned = table_file.long(typed(table), asked.columns)
+    turned = wide_tables.long(typed(table), asked.columns)
     found = recognise(turned.table, turned.given, off=asked.off)
     keyed: dict[str, dict[str, str]] = {}
     patients: set[str] = set()

@@ -54,8 +54,9 @@ def answer_until_decided(
     present = [run for run in course.runs if RunTask(run, analysis.probes, names).done]
     if not present:
         raise ConfigError(
-            f"the scores are in {course.store.path}, but no run of the study has a folder in "
-            f"{runs} to draw a page from: bring one there, or run one seed again"
+            f"{course.sentence} Its scores are in {course.store.path}; the page was not drawn "
+            f"anew, since no run of the study has a folder in {runs}: bring one there, or let it "
+            "go on"
         )
     absent = [run.path.name for run in course.runs if run not in present]
     found = gathered(present, analysis.base_config())

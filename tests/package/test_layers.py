@@ -19,7 +19,7 @@ NAME = ROOT.name
 
 FOUNDATION = (
     "arms, errors, reading, storage, progress, randomness, yaml_files, presets, fetching, config, "
-    "scores, column_words, pseudonyms, tasks"
+    "scores, score_names, column_words, pseudonyms, tasks"
 )
 DATA = f"measures, tables, drawing, {FOUNDATION}"
 TRAINING = f"data, models, llm, {DATA}"
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "pseudonyms": "storage",
     "tasks": "",
     "scores": "errors, column_words",
+    "score_names": "scores, errors, column_words",
     "storage": "errors",
     "reading": "errors, storage",
     "yaml_files": "errors, reading, storage",

@@ -5,7 +5,8 @@ import pytest
 from strangers import UNET, per_seed_csv, tell
 
 from llm4seg_probe.errors import ConfigError
-from llm4seg_probe.scores import SCORES, direction
+from llm4seg_probe.score_names import direction
+from llm4seg_probe.scores import SCORES
 from llm4seg_probe.statistics.audit import audit
 from llm4seg_probe.statistics.compare import compare
 

@@ -6,7 +6,7 @@ import pytest
 from strangers import OURS, UNET, paired_t, per_case, per_seed_csv, tell
 
 from llm4seg_probe.errors import ConfigError
-from llm4seg_probe.scores import direction, known
+from llm4seg_probe.score_names import direction, known
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def test_refusals_begin_with_the_file(
     with pytest.raises(TableError) as refusal:
         command(path)
     told = str(refusal.value)
-    assert told.startswith(str(path)) and told.count("stranger.csv") == 1
+    assert told.startswith(str(path))
+    assert told.count("stranger.csv") == 1
 
 
 def test_one_of_several_files_is_named_with_their_number(tmp_path: Path) -> None:

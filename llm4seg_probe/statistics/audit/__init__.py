@@ -16,8 +16,8 @@ from llm4seg_probe.statistics.audit import means, runs
 from llm4seg_probe.statistics.audit.printed_table import is_means
 from llm4seg_probe.statistics.audit.result import Audit
 from llm4seg_probe.statistics.averages import Absent
-from llm4seg_probe.statistics.cells import Decimal
 from llm4seg_probe.statistics.compare import Question
+from llm4seg_probe.statistics.decimal_marks import Decimal
 from llm4seg_probe.statistics.pairs import Wanted
 from llm4seg_probe.statistics.reader import Asked
 from llm4seg_probe.statistics.roles import Role

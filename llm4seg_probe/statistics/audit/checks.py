@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe.column_words import SIDES
-from llm4seg_probe.scores import known
+from llm4seg_probe.score_names import known
 from llm4seg_probe.statistics.bootstrap import FEWEST_GROUPS
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.nnunet_summary import case_name
@@ -110,20 +110,38 @@ def _cases(table: Inspected) -> Iterator[Finding]:
         yield Finding("note", f"{units} patients are too few to speak of other patients")
 
 
+_VIEW = (
+    "l|r|left|right|od|os|cc|mlo|ed|es|ap|pa|lat|lateral|frontal|ax|axial|cor|coronal|sag|sagittal"
+    "|pre|post|dia|sys|diastole|systole|t1|t1c|t2|flair|dwi|adc|[xyz]\\d+"
+)
+_FOLDER = re.compile(r"^(.*\d[^/\\]*)[/\\][^/\\]+$")  # patient0/img1.png
+_PARTS = (
+    # s0_L, A_0001_LEFT_CC, img0_x256_y0
+    re.compile(rf"^(.+?)(?:[_\-./ ]+(?:{_VIEW}))+$", re.IGNORECASE),
+    # P0_0, P001-S000, patient_001_slice_03
+    re.compile(
+        r"^(.*?)[_\-./ ]+(?:slice|sl|s|z|frame|f|img|image|t|tp|time|visit|v|scan)?[_-]?\d+$",
+        re.IGNORECASE,
+    ),
+)
+"""Names of images of one patient: what comes before the part that tells them apart."""
+
+
 def unknown_patients(cases: pd.Series) -> Iterator[Finding]:
     """What a table without patients leaves open, with names like slices of one: ``P0_0, P0_1``."""
     yield Finding("note", "no patients in the table: every case is taken for another patient")
-    names = cases.drop_duplicates().astype(str).map(case_name)
-    match = names.str.extract(
-        r"^(.*?)[_\-./ ]+(?:slice|sl|s|z|frame|f|img|image|t|tp|time)?[_-]?\d+$"
-    )[0]
-    sizes = match.value_counts()
-    if match.notna().all() and len(sizes) > 1 and sizes.min() > 1:
-        yield Finding(
-            "doubt",
-            f"the cases look like {len(sizes)} patients with several images each ({names.iloc[0]}, "
-            f"{names.iloc[1]}, …): if so, name a column of patients (--group)",
-        )
+    paths = cases.drop_duplicates().astype(str)
+    names = paths.map(case_name)
+    for pattern, whole in ((_FOLDER, paths), *((part, names) for part in _PARTS)):
+        sizes = whole.str.extract(pattern)[0].value_counts(dropna=False)
+        if sizes.index.notna().all() and len(sizes) > 1 and sizes.min() > 1:
+            yield Finding(
+                "doubt",
+                f"the cases look like {len(sizes)} patients with several images each "
+                f"({whole.iloc[0]}, {whole.iloc[1]}, …): if so, name a column of patients "
+                "(--group)",
+            )
+            return
 
 
 def _empty(table: Inspected) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.scores import default_margin, direction
+from llm4seg_probe.score_names import default_margin, direction
 from llm4seg_probe.statistics.audit import unknown_correlation
 from llm4seg_probe.statistics.audit.printed_table import Place, printed_results
 from llm4seg_probe.statistics.audit.result import Audit, Design, Test

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,34 +28,10 @@ from llm4seg_probe.statistics.cells import (
 )
 from llm4seg_probe.statistics.columns import Recognised, column_named, recognise
 from llm4seg_probe.statistics.findings import Finding, values_of
-from llm4seg_probe.statistics.key_columns import named, typed, unmarked
+from llm4seg_probe.statistics.key_columns import is_no_arm, named, typed, unmarked
 from llm4seg_probe.statistics.roles import MEANS_ROLES, NAMES, Match, Role
 from llm4seg_probe.statistics.rows import as_text
-from llm4seg_probe.statistics.table_file import repeated
-
-_NO_ARM = re.compile(
-    r"(?:(?:abs|absolute|rel|relative|mean|avg|average|max|overall|total|our|adjusted|corrected"
-    r"|paired)_)*"
-    r"(?:δ|∆|delta|diff|diffs|difference|differences|improvement|improvements|improv|gain|gains"
-    r"|increase|decrease|change|p|ps|p_values?|pvalues?|p_val|pval|sig|significance"
-    r"|(?:wilcoxon|t_test|ttest|friedman|anova)(?:_p|_p_values?)?|ranks?|ranking|effect_size"
-    r"|cohens?_d|cohen_s_d)"
-    r"(?:_(?:over|vs|versus|to|against|of|from|between|wrt|w_r_t|than|by|in|for)(?:_.+)?)?"
-)
-"""A whole name, in words: "Delta-Net" and "Rank-1 adapter" are arms."""
-
-
-def is_no_arm(name: object) -> bool:
-    """Whether a row of this name tells about others, instead of being a result itself.
-
-    >>> [is_no_arm(name) for name in ("Δ (%)", "p-value", "Gain over U-Net", "Avg. rank")]
-    [True, True, True, True]
-    >>> [is_no_arm(name) for name in ("DeltaNet", "delta-net", "Rank-1 LoRA", "P-Net", "ours")]
-    [False, False, False, False, False]
-    """
-    text = unicodedata.normalize("NFKC", unmarked(name)).replace("$", "").replace("\\", "")
-    text = re.sub("[Δ∆δ]", " delta ", text)
-    return any(_NO_ARM.fullmatch(way(text)) is not None for way in (words, plain))
+from llm4seg_probe.statistics.wide_tables import repeated
 
 
 def arm_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,8 @@ import numpy as np
 
 from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.scores import Score, known
+from llm4seg_probe.score_names import known
+from llm4seg_probe.scores import Score
 from llm4seg_probe.statistics.audit.spreads import Source, as_sd
 from llm4seg_probe.statistics.cells import PER, Printed, Unit, printed, undressed, unit_of
 from llm4seg_probe.statistics.findings import Finding

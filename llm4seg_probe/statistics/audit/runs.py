@@ -9,7 +9,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import plain, words
 from llm4seg_probe.errors import TableError, unknown
-from llm4seg_probe.scores import default_margin, known
+from llm4seg_probe.score_names import default_margin, known
 from llm4seg_probe.statistics.assessment import assess
 from llm4seg_probe.statistics.audit.checks import Inspected, inspect
 from llm4seg_probe.statistics.audit.result import Audit, Design, Test

@@ -12,7 +12,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import plain, words
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.scores import parse_score
+from llm4seg_probe.score_names import parse_score
 from llm4seg_probe.statistics.cells import Printed, looks_numeric
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.roles import NAMES, Role, score_columns

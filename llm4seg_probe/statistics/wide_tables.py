@@ -1,0 +1,259 @@
+"""Turn wide tables into long ones: a row for each seed, fold, region or arm that had a column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from llm4seg_probe.column_words import SIDES, plain, words
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.score_names import parse_score
+from llm4seg_probe.statistics.cells import looks_numeric
+from llm4seg_probe.statistics.key_columns import is_no_arm
+from llm4seg_probe.statistics.roles import NAMES, SPREAD, Role, score_columns
+
+_REPEATED = re.compile(
+    r"(?P<before>.*?)_?"
+    r"(?P<kind>seed|run|rep|repeat|repetition|trial|replicate|fold|cv|split)_?"
+    r"(?P<number>\d+)(?:_(?P<after>.+))?"
+)
+REGION = "region"
+
+
+@dataclass(frozen=True)
+class Long:
+    """A table with one score per row.
+
+    given: columns known by now. notes: what was turned. strata: columns within which arms are
+    compared. doubts: what was turned by a guess.
+    """
+
+    table: pd.DataFrame
+    given: Mapping[Role, str]
+    notes: tuple[str, ...] = ()
+    strata: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+def long(table: pd.DataFrame, given: Mapping[Role, str]) -> Long:
+    """Turn a wide table into a long one; another is handed back as it is.
+
+    given: columns that the user named, by role; a ``score`` that is no column names what a wide
+    table holds. Raises TableError for a chart exported from W&B, whose columns are curves.
+    """
+    charts = [name for name in table.columns if re.search(r"__(MIN|MAX)$", str(name))]
+    if charts:
+        raise TableError(
+            f"column '{charts[0]}' is of a chart, a curve over steps for each run: export the "
+            "table of runs instead (one row per run, with its arm, seed and final score)"
+        )
+    for turn in (_per_seed, _per_region, _per_arm):
+        turned = turn(table, given)
+        if turned is not None:
+            return turned
+    return Long(table, given)
+
+
+def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
+    """A column per seed or fold: ``seed_0, seed_1``, or ``dice_seed0``, or bare numbers."""
+    found: dict[tuple[Literal["seed", "fold"], str], dict[str, int]] = {}
+    for column in _numeric(table, given):
+        match = _REPEATED.fullmatch(words(column))
+        if "%" in column:  # quartiles, shares of the data
+            continue
+        if match:
+            repeated: Literal["seed", "fold"] = (
+                "fold" if match["kind"] in ("fold", "cv", "split") else "seed"
+            )
+            score = "_".join(part for part in (match["before"], match["after"]) if part)
+            found.setdefault((repeated, score), {})[column] = int(match["number"])
+        elif re.fullmatch(r"\d{1,4}", column.strip()):
+            found.setdefault(("seed", ""), {})[column] = int(column)
+    several = {key: columns for key, columns in found.items() if len(columns) > 1}
+    if not several or _named(table, next(iter(several))[0], given):
+        return None
+    asked = given.get("score")
+    sides = ("test", "", "val", "train")
+    (kind, score), columns = next(
+        ((key, columns) for key, columns in several.items() if asked and words(asked) == key[1]),
+        min(several.items(), key=lambda item: sides.index(parse_score(item[0][1]).side)),
+    )
+    numbers = sorted(columns.values())
+    follow = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    if not follow and all(re.fullmatch(r"\d+", name.strip()) for name in columns):
+        raise TableError(
+            f"the columns {_some(columns)} are called by numbers that do not follow one another: "
+            f"seeds, sizes, years? Name them for what they are, such as 'seed {numbers[0]}', or "
+            "write one row for each"
+        )
+    label = asked or score or "score"
+    left = [name for key, others in several.items() if key != (kind, score) for name in others]
+    kept = [name for name in table.columns if name not in columns and name not in left]
+    turned = table.melt(id_vars=kept, value_vars=list(columns), var_name=kind, value_name=label)
+    turned[kind] = turned[kind].map(columns)
+    notes = [f"the columns {_some(columns)} are read as {kind}s, one row for each"]
+    if left:
+        notes.append(f"not used: {_some(left)} (--score names another)")
+    return Long(turned, {**given, kind: kind, "score": label}, tuple(notes))
+
+
+def repeated(table: pd.DataFrame) -> bool:
+    """Whether there is a column for each seed or fold, beside which means and SDs are sums."""
+    return _per_seed(table, {}) is not None
+
+
+def _per_region(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
+    """A column per region of one score: "Dice (WT)", "Dice (TC)"; compared region by region."""
+    if "score" in given and given["score"] in table.columns:
+        return None
+    named = score_columns(table, _numeric(table, given))
+    by_score: dict[tuple[str, str], list[str]] = {}
+    for column, name in named.items():
+        assert name.score is not None
+        by_score.setdefault((name.score.name, name.side), []).append(column)
+    regions = {
+        key: columns
+        for key, columns in by_score.items()
+        if len(columns) > 1 and all(named[column].rest for column in columns)
+    }
+    if not regions:
+        return None
+    asked = parse_score(given["score"]) if "score" in given else None
+    preferred = ["test", "", "val", "train"]
+    order = {score: place for place, (score, _) in enumerate(regions)} | {"iou": -1, "dice": -1}
+    keys = [
+        key for key in regions if asked is None or asked.score is None or asked.score.name == key[0]
+    ]
+    if not keys:
+        return None
+    score, side = min(keys, key=lambda key: (order[key[0]], preferred.index(key[1])))
+    if any(key[0] == score and key not in regions for key in by_score if key[1] == side):
+        return None
+    columns = regions[score, side]
+    arm = _named(table, "arm", given)
+    kind = REGION if arm else "arm"
+    kept = [name for name in table.columns if name not in columns]
+    turned = table.melt(id_vars=kept, value_vars=columns, var_name=kind, value_name=score)
+    turned[kind] = turned[kind].map(
+        {column: _rest(column, named[column].rest) for column in columns}
+    )
+    note = f"the columns {_some(columns)} are read as {'regions' if arm else 'arms'}"
+    note += ", each compared by itself" if arm else ""
+    known: dict[Role, str] = {**given, "score": score, **({} if arm else {"arm": kind})}
+    strata = (kind,) if arm else ()
+    if all(re.fullmatch(r"[a-z]?\d+", named[column].rest) for column in columns):
+        if arm and not any(_named(table, role, given) for role in ("seed", "fold", "case")):
+            raise TableError(
+                f"the columns {_some(columns)}: seeds, folds or regions? If they are seeds or "
+                f"folds, name them {score}_seed0 or {score}_fold0; if they are regions, the table "
+                "needs several seeds or folds of each arm, in a column 'seed' or 'fold'"
+            )
+        note += (
+            ", and may be seeds or folds as well: if they are, name them "
+            f"{score}_seed0 or {score}_fold0"
+        )
+        return Long(turned, known, (), strata, (note,))
+    return Long(turned, known, (note,), strata)
+
+
+_OF_CASES = frozenset(
+    (
+        "age",
+        "sex",
+        "gender",
+        "weight",
+        "height",
+        "bmi",
+        "volume",
+        "size",
+        "area",
+        "diameter",
+        "spacing",
+        "thickness",
+        "resolution",
+        "dose",
+        "noise",
+        "slices",
+        "pixels",
+        "voxels",
+        "stage",
+        "grade",
+        "year",
+        "time",
+        "seconds",
+        "minutes",
+        "hours",
+        "epoch",
+        "epochs",
+    )
+)
+"""Words for what is known of a case or a run, and is no result of an arm."""
+
+
+def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
+    """A column per arm, beside one of seeds, folds or cases, and no column of arms."""
+    if _named(table, "arm", given) or not any(
+        _named(table, role, given) for role in ("seed", "fold", "case")
+    ):
+        return None
+    text = [
+        name for name in table.columns
+        if not pd.api.types.is_numeric_dtype(table[name].dtype) and not _has_role(name)
+    ]  # fmt: skip
+    every = [name for name in _numeric(table, given) if not _has_role(name)]
+    others = [name for name in every if is_no_arm(name) or set(words(name).split("_")) & _OF_CASES]
+    columns = [name for name in every if name not in others]
+    scores = score_columns(table, columns)
+    if (
+        len(columns) < 2
+        or scores
+        or any(2 <= table[name].nunique() < len(table) / 2 for name in text)
+    ):
+        return None
+    score = given.get("score", "score")
+    kept = [name for name in table.columns if name not in every]
+    turned = table.melt(id_vars=kept, value_vars=columns, var_name="arm", value_name=score)
+    notes = [
+        f"the columns {_some(columns)} are read as arms, and what they hold as '{score}' (--score "
+        "NAME says which score it is)"
+    ]
+    if others:
+        notes.append(f"not used: {_some(others)}, no arms by their names")
+    return Long(turned, {**given, "arm": "arm", "score": score}, tuple(notes))
+
+
+def _rest(column: str, rest: str) -> str:
+    """A region as the column writes it: ``WT``, and not ``wt``."""
+    match = re.search(re.escape(rest).replace("_", r"[\W_]+"), column, re.IGNORECASE)
+    return match[0] if match else rest
+
+
+def _numeric(table: pd.DataFrame, given: Mapping[Role, str]) -> list[str]:
+    """Columns of numbers, or of text that is named like a score, of which none has a role yet."""
+    taken = {column for role, column in given.items() if role != "score"}
+    return [
+        str(name)
+        for name in table.columns
+        if name not in taken
+        and (looks_numeric(table[name]) or parse_score(name).score is not None)
+        and not set(words(name).split("_")) & SPREAD
+    ]
+
+
+def _named(table: pd.DataFrame, role: Role, given: Mapping[Role, str]) -> bool:
+    names = {words(name) for name in table.columns} | {plain(name) for name in table.columns}
+    return role in given or bool(names & set(NAMES[role]))
+
+
+def _has_role(name: object) -> bool:
+    every = {other for names in NAMES.values() for other in names}
+    return words(name) in every or plain(name) in every or words(name) in SIDES
+
+
+def _some(columns: Mapping[str, object] | list[str], most: int = 4) -> str:
+    names = list(columns)
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

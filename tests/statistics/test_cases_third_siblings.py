@@ -1,0 +1,242 @@
+"""Tables of the known kinds, made afresh a second time by somebody who had mended none of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import llm4seg_probe as lp
+from llm4seg_probe.errors import ConfigError, TableError
+from llm4seg_probe.score_names import direction
+from llm4seg_probe.statistics.audit.checks import unknown_patients
+
+UNET = (0.741, 0.821, 0.797, 0.811, 0.803)
+OURS = (0.750, 0.829, 0.807, 0.820, 0.812)
+
+
+@pytest.fixture
+def table(tmp_path: Path):
+    def written(*lines: str) -> Path:
+        path = tmp_path / "table.csv"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return written
+
+
+def wide(*names: str) -> tuple[str, str, str]:
+    """A table with a column of numbers for each name."""
+    return (
+        ",".join(["method", *names]),
+        ",".join(["unet", *map(str, UNET[: len(names)])]),
+        ",".join(["ours", *map(str, OURS[: len(names)])]),
+    )
+
+
+def compared(path: Path, **options: object) -> tuple[dict, list[str], list[str]]:
+    result = lp.compare(path, baseline="unet", **options)
+    (row,) = result.table.to_dict("records")
+    return (
+        row,
+        [one.what for one in result.findings if one.level == "doubt"],
+        [one.what for one in result.findings if one.level == "note"],
+    )
+
+
+# -- columns that are no seeds -----------------------------------------------------------------
+
+
+def test_quartiles_are_no_seeds(table) -> None:
+    path = table(
+        "Method,count,mean,std,min,25%,50%,75%,max",
+        "unet,5,.7946,.031,.741,.797,.803,.811,.821",
+        "ours,5,.8036,.031,.75,.807,.812,.82,.829",
+    )
+    with pytest.raises(TableError, match="holds printed means with their spreads"):
+        lp.compare(path)
+
+
+@pytest.mark.parametrize(
+    "names", [("50%", "60%", "70%"), ("rep 10%", "rep 20%"), ("256", "512", "1024"), ("1", "10")]
+)
+def test_shares_and_sizes_are_no_seeds(table, names: tuple[str, ...]) -> None:
+    with pytest.raises(TableError, match=r"which column holds the score|do not follow one another"):
+        lp.compare(table(*wide(*names)))
+
+
+@pytest.mark.parametrize(
+    "names", [("0", "1", "2", "3", "4"), ("seed 7", "seed 42", "seed 99", "seed 1", "seed 3")]
+)
+def test_seeds_in_columns_are_read(table, names: tuple[str, ...]) -> None:
+    row, _, notes = compared(table(*wide(*names)))
+    assert row["p_t"] == pytest.approx(stats.ttest_rel(OURS, UNET).pvalue)
+    assert any("are read as seeds" in note for note in notes)
+
+
+def test_numbered_regions_may_be_seeds(table) -> None:
+    with pytest.raises(TableError, match="seeds, folds or regions"):
+        lp.compare(table(*wide("dice_s0", "dice_s1", "dice_s2")))
+    rows = ["method,seed,dice_1,dice_2"]
+    for seed, (a, b) in enumerate(zip(UNET, OURS, strict=True)):
+        rows += [f"unet,{seed},{a},{a}", f"ours,{seed},{b},{a}"]
+    result = lp.compare(table(*rows), baseline="unet")
+    assert len(result.table) == 2
+    doubts = [one.what for one in result.findings if one.level == "doubt"]
+    assert any("may be seeds or folds as well" in doubt for doubt in doubts)
+
+
+def test_differences_and_ages_beside_arms_are_no_arms(table) -> None:
+    lines = [
+        f"{seed},{a},{b},{b - a:.3f},0.03,{40 + seed}"
+        for seed, (a, b) in enumerate(zip(UNET, OURS, strict=True))
+    ]
+    row, _, notes = compared(table("seed,unet,ours,diff,p-value,age", *lines))
+    assert row["p_t"] == pytest.approx(stats.ttest_rel(OURS, UNET).pvalue)
+    assert row["p_adjusted"] == row["p_t"]
+    assert "not used: diff, p-value, age, no arms by their names" in notes
+
+
+def test_of_a_grid_search_the_test_side_counts(table) -> None:
+    def row(arm: str, train: tuple[float, ...], test: tuple[float, ...]) -> str:
+        return ",".join(map(str, (arm, *train, *test, np.mean(test), np.std(test))))
+
+    path = table(
+        "param_method,split0_train_dice,split1_train_dice,split2_train_dice,split0_test_dice,"
+        "split1_test_dice,split2_test_dice,mean_test_dice,std_test_dice",
+        row("unet", (0.84, 0.92, 0.89), UNET[:3]),
+        row("ours", (0.94, 0.99, 0.98), OURS[:3]),
+    )
+    found, _, notes = compared(path)
+    assert found["sentence"].startswith("Supported: ours has a higher test_dice than unet")
+    assert found["difference"] == pytest.approx(np.mean(OURS[:3]) - np.mean(UNET[:3]))
+    assert any("not used: split0_train_dice" in note for note in notes)
+
+
+# -- runs that are no runs of their own --------------------------------------------------------
+
+
+def by_fold(seeds_of: dict[int, list[int]], cases: dict[int, list[str]] | None = None) -> list[str]:
+    draw = np.random.default_rng(1)
+    lines = ["method,fold,seed,image,dice" if cases else "method,fold,seed,dice"]
+    for arm, scores in (("unet", UNET), ("ours", OURS)):
+        for fold, seeds in seeds_of.items():
+            for seed in seeds:
+                for image in cases[fold] if cases else [None]:
+                    value = f"{scores[fold] + draw.normal(0, 0.002):.4f}"
+                    key = (arm, fold, seed) if image is None else (arm, fold, seed, image)
+                    lines.append(",".join(map(str, (*key, value))))
+    return lines
+
+
+@pytest.mark.parametrize("with_cases", [False, True])
+def test_seeds_that_share_a_fold_are_averaged(table, with_cases: bool) -> None:
+    own = {fold: [10 * fold + k for k in range(3)] for fold in range(5)}
+    crossed = {fold: [0, 1, 2] for fold in range(5)}
+    images = {fold: [f"im{fold}{k}" for k in "ab"] for fold in range(5)}
+    path = table(*by_fold(crossed if with_cases else own, images if with_cases else None))
+    row, _, notes = compared(path, fold="fold", test_share=0.2)
+    means = pd.read_csv(path).groupby(["method", "fold"])["dice"].mean().unstack("method")
+    gaps = means["ours"] - means["unet"]
+    assert row["n_seeds"] == 5
+    assert row["difference"] == pytest.approx(gaps.mean())
+    # Nadeau and Bengio: the variance of a mean over folds that share training data.
+    t = gaps.mean() / np.sqrt(gaps.var(ddof=1) * (1 / 5 + 0.2 / 0.8))
+    assert row["p_t"] == pytest.approx(2 * stats.t.sf(abs(t), 4))
+    assert any("the seeds of a fold are averaged" in note for note in notes)
+
+
+def test_seeds_that_divide_anew_are_runs_of_their_own(table) -> None:
+    path = table(*by_fold({fold: [0, 1, 2] for fold in range(5)}))
+    row, _, notes = compared(path, fold="fold", test_share=0.2)
+    assert row["n_seeds"] == 15
+    assert any("divide the data anew" in note for note in notes)
+
+
+@pytest.mark.parametrize(("one", "other"), [("ID", "OOD"), ("real", "synthetic")])
+def test_a_column_called_mode_is_doubted_like_any_other(table, one: str, other: str) -> None:
+    lines = ["method,seed,mode,image,dice"]
+    for arm, scores in (("unet", UNET), ("ours", OURS)):
+        lines += [
+            f"{arm},{seed},{one if image < 3 else other},im{image},{value + image / 100}"
+            for seed, value in enumerate(scores)
+            for image in range(6)
+        ]
+    _, doubts, _ = compared(table(*lines))
+    assert any(f"cases of mode {one}, {other} are averaged together" in doubt for doubt in doubts)
+    lines = [line.replace(one, "entraînement").replace(other, "essai") for line in lines]
+    with pytest.raises(TableError, match="several values of mode"):
+        lp.compare(table(*lines))
+
+
+def test_one_measurement_of_each_arm_is_no_comparison(table) -> None:
+    with pytest.raises(TableError, match="each arm was measured once"):
+        lp.compare(table("method,dice", "unet,0.7", "ours,0.8"))
+
+
+# -- directions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Dice-Fehler", "perte Dice", "Dice-Verlust", "IoU-Abweichung", "écart Dice", "Δ Dice",
+        "∆Dice", "Dice inverse", "complement of Dice", "Dice dissimilarity", "erreur de Dice",
+        "Dice ↓", "IoU (lower is better)", "Loss ↑", "ASSD (higher is better)", "Dice ↑↓",
+    ],
+)  # fmt: skip
+def test_names_that_do_not_tell_a_direction_are_asked_about(name: str) -> None:
+    with pytest.raises(ConfigError, match="is a higher or a lower"):
+        direction(name)
+    assert direction(name, stated=True).lower_is_better
+
+
+@pytest.mark.parametrize(
+    ("name", "lower"),
+    [
+        ("Dice ↑", False), ("HD95 ↓ (mm)", True), ("HD95 (lower is better)", True),
+        ("Irgendwas ↓", True), ("quelquechose (higher is better)", False),
+        ("False negatives", True),
+    ],
+)  # fmt: skip
+def test_an_arrow_in_the_name_counts(name: str, lower: bool) -> None:
+    assert direction(name).lower_is_better is lower
+
+
+# -- numbers, names ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [lp.compare, lp.plan, lp.audit])
+@pytest.mark.parametrize("number", ["1e155", "-1e308", "9" * 120])
+def test_what_nobody_measures_is_refused_by_row(table, number: str, command) -> None:
+    lines = [f"unet,{k},4" for k in range(3)] + [f"ours,{k},3" for k in range(2)]
+    path = table("method,seed,hd95", *lines, f"ours,2,{number}")
+    with pytest.raises(TableError, match=r"table\.csv: row 7: hd95 .* larger than anything"):
+        command(path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "P001-S000 P001-S001 P002-S000 P002-S001",
+        "data/patient0/img1.png data/patient0/img2.png data/patient1/img1.png data/patient1/b.png",
+        "s0_L s0_R s1_L s1_R",
+        "0001_OD 0001_OS 0002_OD 0002_OS",
+        "A_0001_LEFT_CC A_0001_LEFT_MLO A_0002_LEFT_CC A_0002_RIGHT_CC",
+        "1_ED 1_ES 2_ED 2_ES",
+        "img0_x256_y0 img0_x0_y0 img1_x0_y0 img1_x0_y256",
+        "patient_001_slice_03 patient_001_slice_04 patient_002_slice_1 patient_002_slice_2",
+    ],
+)
+def test_names_of_images_of_one_patient_are_doubted(names: str) -> None:
+    doubts = [one.what for one in unknown_patients(pd.Series(names.split()))]
+    assert any("look like 2 patients with several images each" in doubt for doubt in doubts)
+
+
+@pytest.mark.parametrize("names", ["case_1 case_2 case_3", "a b c", "benign malignant", "x1 y1 x2"])
+def test_names_of_images_that_share_nothing_are_not(names: str) -> None:
+    levels = {one.level for one in unknown_patients(pd.Series(names.split()))}
+    assert levels == {"note"}
