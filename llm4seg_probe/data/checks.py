@@ -130,6 +130,21 @@ def inspect_files(collection: Collection, sample: Sample) -> tuple[str, list[Fin
     return place.axes, found
 
 
+def tell_of_first(collection: Collection) -> None:
+    """Say what is guessed of the first image's files, or odd about them; `check` reads them all."""
+    first = collection.samples[0]
+    try:
+        _, found = inspect_files(collection, first)
+    except DataError:
+        return  # training reads it, and says why it cannot
+    for finding in found:
+        if finding.severity != "note":
+            progress.say(
+                f"{collection.name}: {finding.sentence} (seen at the first image; llm4seg-probe "
+                "data check reads all)"
+            )
+
+
 def _values(collection: Collection, sample: Sample, path: Path) -> Iterator[Finding]:
     names = (sample.image,)
     binary = len(collection.classes) == 1 or len(sample.mask_files) > 1

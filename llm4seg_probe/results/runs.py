@@ -256,6 +256,8 @@ def train(
     UserError
         Where data, network, layer, machine or folder do not allow it, before anything is trained.
     """
+    from llm4seg_probe.data.checks import tell_of_first
+    from llm4seg_probe.data.datasets import listed_collection
     from llm4seg_probe.training.train import train as train_run
 
     chosen = on_device(configuration(config, overrides, network, **fields), device)
@@ -266,6 +268,7 @@ def train(
         scratch = mkdtemp(prefix="llm4seg-run-")
         out = Path(scratch) / f"{chosen.arm}-{chosen.seed}"
     folder = Path(out)
+    tell_of_first(listed_collection(chosen.data.name, classes=chosen.data.classes))
     try:
         train_run(chosen, folder, resume=resume, embed_layer=embed_llm)
     except BaseException:

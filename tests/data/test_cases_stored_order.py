@@ -10,7 +10,7 @@ from dicom_files import write_slice
 from PIL import Image
 
 from llm4seg_probe.data import formats, turning
-from llm4seg_probe.data.checks import check_collection
+from llm4seg_probe.data.checks import check_collection, tell_of_first
 from llm4seg_probe.data.datasets import listed_collection
 
 SHAPE = (9, 7, 5)
@@ -185,3 +185,13 @@ def test_voxels_of_another_size_are_told_without_places_too(tmp_path):
 
     _, (apart,) = found_in(tmp_path, (nifti, None), (thick, None))
     assert "lies elsewhere in space than its image (up to 12 mm)" in apart.what  # 4 x (5 - 2)
+
+
+def test_training_tells_the_guess_too(tmp_path, capsys):
+    for part, affine, pixels in (("images", RAS, SCAN), ("masks", None, LESION)):
+        (tmp_path / part).mkdir()
+        nifti(tmp_path / part / "a", pixels, affine)
+    tell_of_first(listed_collection(str(tmp_path)))
+    told = capsys.readouterr().err
+    assert "orientation" in told
+    assert "seen at the first image; llm4seg-probe data check reads all" in told
