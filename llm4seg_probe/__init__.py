@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from llm4seg_probe.results.sets import list_names
     from llm4seg_probe.results.studies import read as read
     from llm4seg_probe.results.studies import sweep as sweep
-    from llm4seg_probe.training.run import load as load
+    from llm4seg_probe.training.stored_run import load as load
 
     list = list_names
 
@@ -65,7 +65,7 @@ _HOMES = {
     "lsvr": "measures.rank",
     "boost": "models.insertion",
     "record": "activations.recorder",
-    "load": "training.run",
+    "load": "training.stored_run",
     "runs": "results.runs",
     "train": "results.runs",
     "predict": "results.predictions",

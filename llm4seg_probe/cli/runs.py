@@ -242,7 +242,7 @@ def _predict_table(
     checkpoint: Path, images: Path, out: Path, modality: str | None, device: str, as_json: bool
 ) -> None:
     from llm4seg_probe.training.label_prediction import predicted_table, write_predictions
-    from llm4seg_probe.training.run import load
+    from llm4seg_probe.training.stored_run import load
 
     table = predicted_table(load(checkpoint, device=device), images, modality=modality)
     path = write_predictions(table, out)

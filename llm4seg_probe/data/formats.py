@@ -13,7 +13,7 @@ import numpy as np
 from nibabel.orientations import aff2axcodes
 
 from llm4seg_probe.data import (
-    dicom,
+    dicom_series,
     mask_values,
     metaimage_header,
     nrrd_volume,
@@ -30,7 +30,7 @@ from llm4seg_probe.reading.bounds import as_error, quietly
 from llm4seg_probe.reading.names import IRREGULAR, is_irregular
 
 PICTURES = pictures.SUFFIXES
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".npy", *dicom.SUFFIXES)
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".npy", *dicom_series.SUFFIXES)
 SUFFIXES = (*PICTURES, *VOLUMES)
 
 Spacing = tuple[float, ...] | None
@@ -52,7 +52,7 @@ def is_image(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        return bool(dicom.series_files(path))
+        return bool(dicom_series.series_files(path))
     return suffix_of(path) is not None and path.is_file()
 
 
@@ -63,7 +63,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
     ['a.png']
     """
     if path.is_dir():
-        return dicom.series_files(path)
+        return dicom_series.series_files(path)
     suffix = suffix_of(path)
     if suffix in (".mhd", ".mha"):
         return (path, *metaimage_header.pixel_files(path))
@@ -97,9 +97,9 @@ def read_image(
             raise DataError(f"{path}: has no slice {slice_index}; it has 1, counted from 0")
     else:
         pixels, spacing = _read(path, slice_index, beside)
-        if modality == "photo" and path.is_file() and suffix_of(path) in dicom.SUFFIXES:
+        if modality == "photo" and path.is_file() and suffix_of(path) in dicom_series.SUFFIXES:
             with _named(path):
-                pixels = pixels * (255 / dicom.full_scale(path))
+                pixels = pixels * (255 / dicom_series.full_scale(path))
     pixels = np.asarray(pixels, np.float32)
     for what, wrong in (("infinite", np.isinf), ("not numbers (NaN)", np.isnan)):
         if (found := int(wrong(pixels).sum())) > 0:
@@ -260,10 +260,10 @@ class _Volume:
 def _volume(path: Path, _changed: tuple[int, ...]) -> _Volume:
     """A volume as it is displayed by itself. The last image and its mask are kept."""
     suffix = suffix_of(path)
-    if suffix in dicom.SUFFIXES and path.is_file():
-        pixels, spacing = dicom.read_picture(path)
+    if suffix in dicom_series.SUFFIXES and path.is_file():
+        pixels, spacing = dicom_series.read_picture(path)
         pixels, spacing = pixels[:, None], (1.0, *spacing) if spacing else None
-        axes = Axes(dicom.turn_of_file(path).axes, dicom.has_place(path))
+        axes = Axes(dicom_series.turn_of_file(path).axes, dicom_series.has_place(path))
     elif suffix == ".npy":
         pixels, spacing, axes = _numpy(path), None, _NOWHERE
     else:
@@ -295,14 +295,14 @@ def _numpy(path: Path) -> np.ndarray:
 def opened(path: Path) -> nibabel.Nifti1Image:
     """A volume with its place in space in millimetres, and what its file states (``stated``)."""
     if path.is_dir():
-        return dicom.read_series(path)
+        return dicom_series.read_series(path)
     suffix = suffix_of(path)
     if suffix == ".nrrd":
         return read_nrrd(path)
     if suffix in (".mha", ".mhd"):
         return read_metaimage(path)
-    if suffix in dicom.SUFFIXES:
-        return dicom.read_slice(path)
+    if suffix in dicom_series.SUFFIXES:
+        return dicom_series.read_slice(path)
     return read_nifti(path)
 
 

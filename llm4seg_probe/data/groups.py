@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llm4seg_probe.data import dicom
+from llm4seg_probe.data import dicom_series
 from llm4seg_probe.data.collection import Collection, Sample
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.names import Matcher, alike, normal
@@ -177,7 +177,7 @@ def _by_patient_id(samples: tuple[Sample, ...]) -> tuple[tuple[Sample, ...], lis
     known = {
         sample.image: patient
         for sample in samples
-        if (patient := normal(dicom.patient_in(sample.image_file)))
+        if (patient := normal(dicom_series.patient_in(sample.image_file)))
     }
     several: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:

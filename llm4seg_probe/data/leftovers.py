@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from llm4seg_probe.data import dicom, formats
+from llm4seg_probe.data import dicom_series, formats
 from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.findings import Finding
 
@@ -94,10 +94,10 @@ def _why(path: Path, readable: Callable[[Path], bool], reason: str) -> tuple[str
 
 
 def _why_folder(folder: Path, readable: Callable[[Path], bool]) -> str:
-    if dicom.series_files(folder):
+    if dicom_series.series_files(folder):
         return "a folder with a DICOM series that belongs to no image"
     for inner in sorted(folder.iterdir()):
-        if inner.is_dir() and not is_of_a_system(inner) and dicom.series_files(inner):
+        if inner.is_dir() and not is_of_a_system(inner) and dicom_series.series_files(inner):
             return "a folder whose DICOM files lie one folder deeper (move them up)"
     if any(readable(path) for path in folder.iterdir() if not is_of_a_system(path)):
         return "a folder inside this one; only the files beside it are read"

@@ -23,7 +23,7 @@ from nibabel.orientations import apply_orientation, io_orientation, ornt_transfo
 from PIL import Image
 
 from llm4seg_probe.data import (
-    dicom,
+    dicom_series,
     formats,
 )
 from llm4seg_probe.data.nrrd_volume import spatial_axes
@@ -47,7 +47,7 @@ def suffix_for(image: Path) -> str:
     suffix = formats.suffix_of(image)
     if image.is_dir():
         return ".nii.gz"
-    if suffix is None or suffix in formats.PICTURES or suffix in dicom.SUFFIXES:
+    if suffix is None or suffix in formats.PICTURES or suffix in dicom_series.SUFFIXES:
         return ".png"
     return ".mha" if suffix == ".mhd" else suffix
 
@@ -95,8 +95,8 @@ def undisplayed(pixels: np.ndarray, volume: nibabel.Nifti1Image) -> np.ndarray:
 
 def _write_picture(labels: np.ndarray, image: Path, target: Path) -> None:
     """On the grid that is shown: a JPEG that EXIF turns gives a mask that stands upright."""
-    if formats.suffix_of(image) in dicom.SUFFIXES:
-        labels = dicom.turn_of_file(image).undo(labels)
+    if formats.suffix_of(image) in dicom_series.SUFFIXES:
+        labels = dicom_series.turn_of_file(image).undo(labels)
     with atomically(target) as partial:
         Image.fromarray(labels).save(partial)
 

@@ -12,7 +12,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.orientations import aff2axcodes, inv_ornt_aff, io_orientation
 
 from llm4seg_probe.data import (
-    dicom,
+    dicom_series,
     formats,
     stated,
 )
@@ -63,8 +63,8 @@ def place_of(path: Path) -> Place:
     if path.is_file():
         if suffix in formats.PICTURES or suffix == ".npy" or suffix is None:
             return nowhere
-        if suffix in dicom.SUFFIXES and not dicom.has_place(path):
-            return Place(None, (), False, dicom.remarks_in(path))
+        if suffix in dicom_series.SUFFIXES and not dicom_series.has_place(path):
+            return Place(None, (), False, dicom_series.remarks_in(path))
     volume = formats.opened(path)
     return Place(
         np.asarray(volume.affine),
@@ -119,7 +119,10 @@ def compared(sample: Sample, path: Path, image: Place, other: Place) -> Iterator
 
 def _shown_as_stored(sample: Sample, mask: bool) -> bool:
     """A picture drawn on one DICOM file has the pixels of that file, which is turned with it."""
-    single = sample.image_file.is_file() and formats.suffix_of(sample.image_file) in dicom.SUFFIXES
+    single = (
+        sample.image_file.is_file()
+        and formats.suffix_of(sample.image_file) in dicom_series.SUFFIXES
+    )
     drawn = {formats.suffix_of(path) for path in sample.mask_files} <= {*formats.PICTURES, ".npy"}
     return mask and single and drawn
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llm4seg_probe.data.batches import Batch
     from llm4seg_probe.data.collection import Collection, Sample
     from llm4seg_probe.training.checkpoint import RunContent
-    from llm4seg_probe.training.run import Run
+    from llm4seg_probe.training.stored_run import Run
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Source:
 
     def open(self, others: Sequence[Source] = ()) -> ProbedRun:
         """Open the run. Raises CheckpointError for a file that is not a run."""
-        from llm4seg_probe.training.run import load
+        from llm4seg_probe.training.stored_run import load
 
         run = load(self.path, network=self.network, device=self.device or "auto")
         return ProbedRun(run, self.split, self.data, others)

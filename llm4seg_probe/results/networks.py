@@ -29,7 +29,7 @@ from llm4seg_probe.models.sites import SitePoint, boosters_of, mark, sites_of
 from llm4seg_probe.probes.base import Probe
 from llm4seg_probe.probes.probed import ProbedRun, Source
 from llm4seg_probe.training.checkpoint import RunContent
-from llm4seg_probe.training.run import Run
+from llm4seg_probe.training.stored_run import Run
 
 NAME = "network"
 """Name of a network that was given without one: its run and arm in the tables."""

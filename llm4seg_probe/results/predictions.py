@@ -20,7 +20,7 @@ from llm4seg_probe.training.predict import (
     targets_of,
     write_predicted,
 )
-from llm4seg_probe.training.run import Run, load
+from llm4seg_probe.training.stored_run import Run, load
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from llm4seg_probe.probes.result import ProbeResult, take
 from llm4seg_probe.reading.names import files_of
 from llm4seg_probe.results.networks import NAME, GivenImages, GivenNetwork, given_networks
 from llm4seg_probe.results.result import Result
-from llm4seg_probe.training.run import Run
+from llm4seg_probe.training.stored_run import Run
 
 if TYPE_CHECKING:
     import numpy as np

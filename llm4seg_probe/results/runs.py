@@ -22,7 +22,7 @@ from llm4seg_probe.reading.names import files_of
 from llm4seg_probe.results.result import Result
 from llm4seg_probe.training import run_folder
 from llm4seg_probe.training.result_checks import after_training, outcome, same_everywhere
-from llm4seg_probe.training.run import Run, load
+from llm4seg_probe.training.stored_run import Run, load
 from llm4seg_probe.yaml_files import with_overrides
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from llm4seg_probe.statistics.correlation import (
     repeated_measures,
 )
 from llm4seg_probe.statistics.multiplicity import Adjust
+from llm4seg_probe.statistics.verdict_sentences import association_sentence
 from llm4seg_probe.statistics.verdicts import verdict
-from llm4seg_probe.statistics.wording import association_sentence
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ from llm4seg_probe.statistics.robust import with_robust
 from llm4seg_probe.statistics.roles import Role
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.table_file import TableFile
+from llm4seg_probe.statistics.verdict_sentences import closed_looks, sentence
 from llm4seg_probe.statistics.verdicts import Rules, Verdict, verdict
-from llm4seg_probe.statistics.wording import closed_looks, sentence
 from llm4seg_probe.tables import COMPARISON, conform
 
 

@@ -35,8 +35,8 @@ from llm4seg_probe.statistics.epoch_choice import at_checkpoints
 from llm4seg_probe.statistics.kinds import KINDS, Evidence
 from llm4seg_probe.statistics.multiplicity import Adjust, holm_at
 from llm4seg_probe.statistics.robust import with_robust
+from llm4seg_probe.statistics.verdict_sentences import sentence
 from llm4seg_probe.statistics.verdicts import Rules, Verdict, verdict
-from llm4seg_probe.statistics.wording import sentence
 
 
 class Judged(Protocol):

@@ -44,8 +44,8 @@ from llm4seg_probe.statistics.sequential import (
     repeated,
     threshold,
 )
+from llm4seg_probe.statistics.verdict_sentences import below_first
 from llm4seg_probe.statistics.verdicts import Rules
-from llm4seg_probe.statistics.wording import below_first
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,13 @@ from llm4seg_probe.statistics.sequential import (
     thresholds,
 )
 from llm4seg_probe.statistics.stopping import median_unbiased, stagewise_p
+from llm4seg_probe.statistics.verdict_sentences import (
+    below_first,
+    later_sentence,
+    path_sentence,
+    sentence,
+)
 from llm4seg_probe.statistics.verdicts import Verdict
-from llm4seg_probe.statistics.wording import below_first, later_sentence, path_sentence, sentence
 from llm4seg_probe.tables import COMPARISON, conform
 
 COLUMNS = (

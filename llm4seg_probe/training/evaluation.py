@@ -15,7 +15,7 @@ from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.models.network import load_portable_state
 from llm4seg_probe.training.compute import computing
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.tasks.registry import part_of
 
 

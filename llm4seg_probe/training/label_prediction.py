@@ -19,7 +19,7 @@ from llm4seg_probe.storage import atomically
 from llm4seg_probe.training.compute import computing
 from llm4seg_probe.training.inference import logits_of
 from llm4seg_probe.training.predict import images_in, left_over, read_new
-from llm4seg_probe.training.run import Run
+from llm4seg_probe.training.stored_run import Run
 from llm4seg_probe.training.tasks.detection import found_in
 
 PREDICTIONS = "predictions.csv"

@@ -37,8 +37,8 @@ from llm4seg_probe.training.checkpoint import refuse_unresumable
 from llm4seg_probe.training.epochs import best_epoch, followed, items_of_epoch
 from llm4seg_probe.training.gates import gate_rows, resumed_gates, told_gates
 from llm4seg_probe.training.loggers import loggers_of
-from llm4seg_probe.training.run import run_content
 from llm4seg_probe.training.run_folder import BEST, GATES, LAST, METRICS
+from llm4seg_probe.training.stored_run import run_content
 from llm4seg_probe.training.task import ArchiveIO, SegmentationTask
 
 

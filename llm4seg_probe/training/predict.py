@@ -25,7 +25,7 @@ from llm4seg_probe.storage import atomically
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llm4seg_probe.training.run import Run
+    from llm4seg_probe.training.stored_run import Run
 
 
 def images_in(place: Path) -> dict[str, Path]:
@@ -113,7 +113,7 @@ def predict_images(
     A run of a 2D network takes volumes slice by slice along their axial axis. ``modality`` is what
     the images are; by default what they say themselves. Raises DataError that names the file.
     """
-    from llm4seg_probe.training.run import load
+    from llm4seg_probe.training.stored_run import load
 
     targets = targets_of(images_in(images), out)
     run = load(checkpoint, device=device)

@@ -16,7 +16,7 @@ from llm4seg_probe.errors import CheckpointError, ConfigError, UserError, unknow
 from llm4seg_probe.models.network import parameter_groups
 from llm4seg_probe.models.reference import from_reference
 from llm4seg_probe.training import checkpoint
-from llm4seg_probe.training.run import run_content
+from llm4seg_probe.training.stored_run import run_content
 
 PUBLISHED_ARMS: tuple[ArmName, ...] = (
     "cnn",

@@ -22,7 +22,7 @@ from llm4seg_probe.training.epochs import chosen_epoch, followed, rows_of
 from llm4seg_probe.training.tasks.registry import part_of
 
 if TYPE_CHECKING:
-    from llm4seg_probe.training.run import Run
+    from llm4seg_probe.training.stored_run import Run
 
 FEWEST_EPOCHS = 6
 WIDENED = 0.03

@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.pixels import apply_color_lut
 
 from llm4seg_probe.data import (
-    dicom,
+    dicom_series,
     formats,
     mask_files,
 )
@@ -94,7 +94,7 @@ def test_one_axial_file_is_displayed_as_a_series_and_its_nifti_mask(tmp_path, co
     np.testing.assert_array_equal(read, series)
     assert own == spacing[-2:]
     # The mask of the same place in NIfTI, written from the series' own place.
-    volume = dicom.read_series(tmp_path / "case")
+    volume = dicom_series.read_series(tmp_path / "case")
     canonical = nibabel.as_closest_canonical(
         nibabel.Nifti1Image((np.asanyarray(volume.dataobj) > 2000).astype("u1"), volume.affine)
     )

@@ -9,7 +9,7 @@ from dicom_files import write_series, write_slice
 from PIL import Image
 
 from llm4seg_probe.data import (
-    dicom,
+    dicom_series,
     formats,
 )
 from llm4seg_probe.errors import DataError
@@ -95,7 +95,7 @@ def test_a_dicom_series_is_sorted_by_position_and_rescaled(tmp_path):
     # Axial DICOM is stored as it is displayed; slices stand from the feet up.
     np.testing.assert_array_equal(pixels, stored[None] * 2.0 - 1024)
     assert spacing == (3.0, 2.0, 1.0)
-    assert dicom.modality_in(tmp_path / "case") == "ct"
+    assert dicom_series.modality_in(tmp_path / "case") == "ct"
     one, plane = formats.read_image(tmp_path / "case", 2)
     np.testing.assert_array_equal(one, pixels[:, 2])
     assert plane == (2.0, 1.0)
@@ -180,7 +180,7 @@ def test_one_dicom_file_is_a_picture_as_stored(tmp_path):
     pixels, spacing = formats.read_image(tmp_path / "a.dcm")
     np.testing.assert_array_equal(pixels, stored[None] * 2.0 - 1024)
     assert spacing == (2.0, 1.0)
-    assert dicom.modality_in(tmp_path / "a.dcm") == ""
+    assert dicom_series.modality_in(tmp_path / "a.dcm") == ""
     write_slice(
         tmp_path / "b.dcm", stored, (0.0, 0.0, 0.0), PhotometricInterpretation="MONOCHROME1"
     )

@@ -24,7 +24,7 @@ from llm4seg_probe.errors import CheckpointError, ConfigError, DataError
 from llm4seg_probe.integrations.nnunet.checkpoints import is_nnunet, read_nnunet
 from llm4seg_probe.integrations.nnunet.conversion import convert_nnunet
 from llm4seg_probe.models.nnunet_plans import planned as planned_network
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 
 CASES = ("ann", "bob", "cy", "dee")
 

@@ -269,7 +269,7 @@ def test_interventions_run(runs, trained, tmp_path):
 
 def test_the_networks_input_and_logits_are_nnunets_own(runs, trained, monkeypatch):
     from llm4seg_probe.data.batches import WholeImages
-    from llm4seg_probe.training.run import load
+    from llm4seg_probe.training.stored_run import load
 
     for name, value in trained.environment.items():
         monkeypatch.setenv(name, value)

@@ -24,7 +24,7 @@ from llm4seg_probe.probes.attention.figure import PANELS, figure, maps_figure
 from llm4seg_probe.probes.attention.table import attention_table
 from llm4seg_probe.probes.attention.weights import attending, centre_of_largest_region, token_of
 from llm4seg_probe.tables import conform, read_table, write_table
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 
 RATIOS = [name for name in ATTENTION.values if name.endswith("_ratio")]
 GRID = (4, 4)

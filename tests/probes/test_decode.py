@@ -28,7 +28,7 @@ from llm4seg_probe.probes.registry import find
 from llm4seg_probe.probes.result import take
 from llm4seg_probe.randomness import generator
 from llm4seg_probe.tables import read_table, write_table
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 
 KEYS = list(DECODE.keys)
 SIDE, CELL = 6, 4

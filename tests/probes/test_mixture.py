@@ -21,7 +21,7 @@ from llm4seg_probe.probes.mixture.agreement import by_mixture, derived, mean_cor
 from llm4seg_probe.probes.mixture.figure import epochs_figure, stored_figure
 from llm4seg_probe.probes.mixture.table import mixture_table, spread
 from llm4seg_probe.tables import GATES, conform, read_table
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.train import train
 
 LAYERS = (3, 9, 15, 21)

@@ -21,7 +21,7 @@ from llm4seg_probe.models.network import build_network
 from llm4seg_probe.probes.rank import RANK
 from llm4seg_probe.probes.rank.table import rank_table
 from llm4seg_probe.tables import read_table, write_table
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 
 KEYS = list(RANK.keys)
 MEASURES = [name for name in RANK.values if name not in ("tokens", "channels")]

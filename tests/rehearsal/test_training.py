@@ -23,7 +23,7 @@ from llm4seg_probe.models.heads import output_channels
 from llm4seg_probe.models.network import build_network
 from llm4seg_probe.training import loop
 from llm4seg_probe.training.inference import logits_of
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.task import SegmentationTask
 from llm4seg_probe.training.train import train
 

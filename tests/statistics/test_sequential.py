@@ -18,7 +18,7 @@ from llm4seg_probe.statistics.sequential import (
     thresholds,
 )
 from llm4seg_probe.statistics.stopping import OUTCOMES, first_crossed, paths_of
-from llm4seg_probe.statistics.wording import (
+from llm4seg_probe.statistics.verdict_sentences import (
     below_first,
     closed_looks,
     later_sentence,

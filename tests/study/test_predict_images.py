@@ -24,8 +24,8 @@ from llm4seg_probe.models.network import build_network
 from llm4seg_probe.models.outside import networks_given
 from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.predict import predict_images
-from llm4seg_probe.training.run import load, run_content
 from llm4seg_probe.training.scoring import predicted_logits
+from llm4seg_probe.training.stored_run import load, run_content
 
 LEVELS = f"{Path(__file__).stem}:Levels"
 DRAW = np.random.default_rng(0)

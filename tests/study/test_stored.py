@@ -19,7 +19,7 @@ from llm4seg_probe.report.results import read_results
 from llm4seg_probe.study.analysis import Probes
 from llm4seg_probe.study.probing import is_probed
 from llm4seg_probe.study.runs import PlannedRun
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 
 STORED = Path(__file__).parents[1] / "stored"
 RUN, STUDY = STORED / "run", STORED / "study"

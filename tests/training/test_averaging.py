@@ -12,7 +12,7 @@ from llm4seg_probe.config import Config
 from llm4seg_probe.errors import CheckpointError
 from llm4seg_probe.training import checkpoint, loop, run_folder
 from llm4seg_probe.training.averaging import STATE_KEY
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.train import train
 
 DECAY = 0.8

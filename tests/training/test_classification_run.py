@@ -24,7 +24,7 @@ from llm4seg_probe.probes.result import take
 from llm4seg_probe.scores import OF_SETS
 from llm4seg_probe.statistics.compare import compare
 from llm4seg_probe.training.evaluation import evaluate_runs
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.tasks.classification import labels_in, target
 from llm4seg_probe.training.tasks.registry import part_of
 from llm4seg_probe.training.train import train

@@ -24,7 +24,7 @@ from llm4seg_probe.models.reference import LANGUAGE_MODELS
 from llm4seg_probe.randomness import seeded
 from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.published_checkpoint import PUBLISHED_ARMS, convert_checkpoint
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.train import train
 
 State = dict[str, Tensor]

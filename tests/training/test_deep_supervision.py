@@ -13,7 +13,7 @@ from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.errors import ConfigError, TrainingError
 from llm4seg_probe.models.network import build_network
 from llm4seg_probe.training.loss import SegmentationLoss, halving_mean, over_scales
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.task import SegmentationTask, scales_of
 from llm4seg_probe.training.train import train
 

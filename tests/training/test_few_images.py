@@ -19,7 +19,7 @@ from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.pipeline import planned
 from llm4seg_probe.training import checkpoint, run_folder
 from llm4seg_probe.training.epochs import batches_of_epoch, items_of_epoch
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.task import SegmentationTask
 from llm4seg_probe.training.train import train
 from llm4seg_probe.training.work import step_time

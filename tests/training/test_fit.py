@@ -17,7 +17,7 @@ from llm4seg_probe.training import (
     checkpoint,
     run_folder,
 )
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.train import train
 
 Vary = Callable[..., Config]

@@ -16,8 +16,8 @@ from llm4seg_probe.errors import TrainingError
 from llm4seg_probe.measures.segmentation import segmentation_scores
 from llm4seg_probe.models.heads import decided
 from llm4seg_probe.training.inference import images_at_once, logits_of, on_grid
-from llm4seg_probe.training.run import load
 from llm4seg_probe.training.scoring import predicted_logits, score
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.train import train
 
 

@@ -18,7 +18,7 @@ from llm4seg_probe.training import (
     checkpoint,
     run_folder,
 )
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.train import train
 
 KILLS, EPOCHS_A_LIFE = 10, 2

@@ -15,7 +15,7 @@ from llm4seg_probe.training import (
 )
 from llm4seg_probe.training.compute import check_device
 from llm4seg_probe.training.loggers import logger_names, loggers_given
-from llm4seg_probe.training.run import load
+from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.train import train
 
 Vary = Callable[..., Config]

@@ -29,7 +29,7 @@ from typing import Any
 import pandas as pd
 
 from llm4seg_probe.data import (
-    dicom,
+    dicom_series,
     formats,
 )
 from llm4seg_probe.data.collection import FOREGROUND, SIDES, Collection, Labels, Sample
@@ -272,8 +272,8 @@ def modality_of(stated: str, image_file: Path, where: str) -> str:
     suffix = formats.suffix_of(image_file)
     if suffix in formats.PICTURES:
         return "photo"
-    if suffix in dicom.SUFFIXES or image_file.is_dir():
-        return dicom.modality_in(image_file) or "unknown"
+    if suffix in dicom_series.SUFFIXES or image_file.is_dir():
+        return dicom_series.modality_in(image_file) or "unknown"
     return "unknown"
 
 

@@ -25,7 +25,7 @@ from llm4seg_probe.llm.stored_weights import LayerIdentity
 from llm4seg_probe.models.network import build_network, parameter_groups
 from llm4seg_probe.models.nnunet_plans import PREPROCESSED, section_of
 from llm4seg_probe.training import checkpoint
-from llm4seg_probe.training.run import run_content
+from llm4seg_probe.training.stored_run import run_content
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.splits import split_of
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.randomness import address
-from llm4seg_probe.training.run import Run
+from llm4seg_probe.training.stored_run import Run
 
 Side = Literal["train", "validation", "test"]
 

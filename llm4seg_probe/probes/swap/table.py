@@ -36,7 +36,7 @@ from llm4seg_probe.probes.probed import Measurement, RunImages, Source
 from llm4seg_probe.probes.result import Rows
 from llm4seg_probe.probes.swap import SWAP, SWAP_EFFECTS, Options
 from llm4seg_probe.training.compute import computing
-from llm4seg_probe.training.run import Run as StoredRun
+from llm4seg_probe.training.stored_run import Run as StoredRun
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from llm4seg_probe.training.compute import computing
 from llm4seg_probe.training.inference import logits_of
 
 if TYPE_CHECKING:
-    from llm4seg_probe.training.run import Run
+    from llm4seg_probe.training.stored_run import Run
 
 LOOKED_AT = 32
 """Validation images on which a constant answer shows."""

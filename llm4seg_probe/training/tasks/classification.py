@@ -23,7 +23,7 @@ from llm4seg_probe.training.tasks.answers import constant_answer, to_change
 from llm4seg_probe.training.tasks.part import Rows, TaskPart
 
 if TYPE_CHECKING:
-    from llm4seg_probe.training.run import Run
+    from llm4seg_probe.training.stored_run import Run
 
 
 def target(masks: Tensor, config: Config) -> Tensor:

@@ -25,7 +25,7 @@ from llm4seg_probe.training.tasks.part import Rows, TaskPart
 from llm4seg_probe.training.tasks.segmentation import refuse_labels
 
 if TYPE_CHECKING:
-    from llm4seg_probe.training.run import Run
+    from llm4seg_probe.training.stored_run import Run
 
 SD_SHARE = 1 / 32
 """SD of a centre's Gaussian, as a share of the shortest side of ``data.image_size``."""

@@ -14,7 +14,7 @@ from llm4seg_probe.data.collection import Collection, Sample
 from llm4seg_probe.data.splits import Split
 
 if TYPE_CHECKING:
-    from llm4seg_probe.training.run import Run
+    from llm4seg_probe.training.stored_run import Run
 
 
 Rows = list[dict[str, Any]]
