@@ -7,36 +7,16 @@ import re
 import unicodedata
 
 SIDES: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            *("train", "training", "trn", "tr", "fit", "entrenamiento", "entraînement"),
-            *(
-                "entrainement",
-                "apprentissage",
-                "treino",
-                "treinamento",
-                "addestramento",
-                "训练",
-                "训练集",
-            ),
-        ),
-        "train",
-    ),
-    **dict.fromkeys(
-        (
-            *("val", "valid", "validation", "validate", "dev", "development", "validierung"),
-            *("validación", "validacion", "validação", "validazione", "验证", "验证集"),
-        ),
-        "val",
-    ),
-    **dict.fromkeys(
-        (
-            *("test", "testing", "tst", "ts", "te", "holdout", "hold_out", "heldout", "held_out"),
-            *("eval", "evaluation", "prueba", "teste", "essai", "évaluation", "evaluierung"),
-            *("valutazione", "evaluación", "avaliação", "测试", "测试集"),
-        ),
-        "test",
-    ),
+    word: side
+    for side, spoken in {
+        "train": "train training trn tr fit entrenamiento entraînement entrainement apprentissage "
+        "treino treinamento addestramento lernen 训练 训练集",
+        "val": "val valid validation validate dev development validierung validación validacion "
+        "validação validazione 验证 验证集",
+        "test": "test testing tst ts te holdout hold_out heldout held_out eval evaluation prueba "
+        "teste essai évaluation evaluierung prüfung valutazione evaluación avaliação 测试 测试集",
+    }.items()
+    for word in spoken.split()
 }
 """Words for the side of a split, in names and in cells."""
 

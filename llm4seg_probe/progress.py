@@ -56,6 +56,11 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def is_drawn() -> bool:
+    """Whether bars are drawn: on a terminal, unless another process has it."""
+    return not _display.muted and console().is_terminal
+
+
 def say(message: str) -> None:
     """Say one line on standard error, above a bar that may be running."""
     if not _display.muted:

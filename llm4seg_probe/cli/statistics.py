@@ -61,8 +61,8 @@ Direction = Annotated[
 Margin = Annotated[
     float | None,
     typer.Option(
-        help="Smallest difference that matters, in the score's unit. Of fractions 0.005, of "
-        "percentages 0.5; without one nothing is said about equivalence."
+        help="Smallest difference that matters, in the score's unit. By default 0.005 for scores "
+        "from 0 to 1, 0.5 for per cent, and none for others, of whose equivalence nothing is said."
     ),
 ]
 Decimal = Annotated[
@@ -99,7 +99,14 @@ Spend = Annotated[
         help="How looks share the error rate: pocock (alike) or obrien-fleming (little early).",
     ),
 ]
-Baseline = Annotated[str, typer.Option(help="Arm that the others are compared with.")]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        help="Arm that the others are compared with. By default cnn, or what is named like a "
+        "baseline, or the first in the table.",
+        show_default=False,
+    ),
+]
 
 
 def compare(
@@ -107,7 +114,7 @@ def compare(
         list[Path], typer.Argument(help="A CSV of any kind, or nnU-Net summary.json files.")
     ],
     score: Score = None,
-    baseline: Baseline = "cnn",
+    baseline: Baseline = None,
     arm: Arm = None,
     seed: Seed = None,
     case: Case = None,
@@ -174,7 +181,7 @@ def plan(
         list[Path], typer.Argument(help="A pilot: two arms, at least three paired seeds.")
     ],
     score: Score = None,
-    baseline: Baseline = "cnn",
+    baseline: Baseline = None,
     arm: Arm = None,
     seed: Seed = None,
     case: Case = None,

@@ -33,7 +33,7 @@ class EngineOption(StrEnum):
 
 
 def demo(
-    out: Out = Path("reports/demo"),
+    out: Out = None,
     quick: Annotated[bool, typer.Option("--quick", help="Two arms, two seeds.")] = False,
     show: Open = False,
     as_json: Json = False,
@@ -42,6 +42,7 @@ def demo(
     from llm4seg_probe.study.analysis import load_analysis, shipped
 
     size = SizeOption.quick if quick else SizeOption.small
+    out = out or Path("reports/demo-quick" if quick else "reports/demo")
     _announce(load_analysis(shipped("demo")), size)
     from llm4seg_probe.results import studies
 

@@ -59,6 +59,7 @@ def write_audit_page(found: Audit, folder: Path, *, sources: Sequence[str], comm
         sources=sources,
         command=command,
         claims=_claims(found),
+        answer=_answer(found),
         meanings=VERDICTS,
         levels=_LEVELS,
         svg=_figure(found, folder),
@@ -82,6 +83,23 @@ def _figure(found: Audit, folder: Path) -> Markup | None:
     return Markup(inline_svg(paths["svg"].read_text(encoding="utf-8"), "correlation", alt))
 
 
+def _answer(found: Audit) -> str:
+    """The verdicts in one sentence: how many of them, of how many comparisons."""
+    rows = found.comparison
+    if rows.empty:
+        return "Nothing could be compared; the findings below say why."
+    counts = rows["verdict"].value_counts()
+    told = [f"{counts[name]} {VERDICTS[name][0].lower()}" for name in VERDICTS if name in counts]
+    many = "comparison" if len(rows) == 1 else "comparisons"
+    sentence = f"Of {len(rows)} {many} with {found.baseline}: {', '.join(told)}."
+    if not found.curves.empty:
+        sentence += (
+            " How alike the results of two methods are from run to run is not printed; a verdict "
+            "stands only where it holds however alike they are."
+        )
+    return sentence
+
+
 def _claims(found: Audit) -> list[_Claim]:
     return [_claim(row) for _, row in found.comparison.iterrows()]
 
@@ -89,7 +107,12 @@ def _claims(found: Audit) -> list[_Claim]:
 def _claim(row: pd.Series) -> _Claim:
     known = "ci_low" in row.index
     bounds = ("ci_low", "ci_high") if known else ("difference_low", "difference_high")
-    effect = labels.effect(row["difference"], row[bounds[0]], row[bounds[1]])
+    if known:
+        effect = labels.effect(row["difference"], row[bounds[0]], row[bounds[1]])
+    else:
+        rounding = (row[bounds[1]] - row[bounds[0]]) / 2
+        effect = f"{row['difference']:+.4g} (±{rounding:.2g} by rounding)"
+        effect = effect.replace("-", labels.MINUS)
     smallest = row["smallest_detectable"]
     return _Claim(
         pair=f"{row['a']} against {row['b']}",

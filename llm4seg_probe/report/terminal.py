@@ -26,7 +26,8 @@ def verdict_text(claims: pd.DataFrame, width: int | None = None) -> str:
     for row in rows:
         effect = "\n".join(part for part in (row.effect, row.margin) if part)
         seeds = row.seeds.replace(", ", ",\n")
-        table.add_row(f"{row.statement}\n{row.comparison}", row.word, effect, row.p, seeds)
+        comparison = row.comparison.replace(" and ", "\nand ")
+        table.add_row(f"{row.claim}\n{comparison}", row.word, effect, row.p, seeds)
         table.add_section()
     sentences = [f"{row.claim}: {row.sentence}" for row in rows if row.sentence]
     return "\n".join([_printed(table, width), "", *sentences])

@@ -155,7 +155,10 @@ def _outlying(differences: Vector, pair: Paired) -> list[str]:
     distance = abs(differences[furthest] - rest.mean())
     error = rest.std(ddof=1) * np.sqrt(1 + 1 / (n - 1))
     # Below this the others agree up to rounding, and so would the one.
-    if distance <= 1e-9 * float(np.abs(differences).max()):
+    rounding = max(
+        1e-9 * float(np.abs(differences).max()), 2 * paired_tests.last_digit(differences)
+    )
+    if distance <= rounding:
         return []
     p = 0.0 if error == 0 else 2 * n * float(stdtr(n - 2, -distance / error))
     if p >= OUTLYING:

@@ -223,6 +223,11 @@ def _in_every_arm(
         return rows
     fold = lacking.to_frame()[UNIT].iloc[0]
     cases = lacking.to_frame().loc[lambda frame: frame[UNIT] == fold, own[-1]].astype(str).tolist()
+    if len(lacking) == len(every):
+        raise TableError(
+            "no case is in the same fold in two arms: are the folds of all arms numbered alike, "
+            "and of one division?"
+        )
     if not drop_unpaired:
         raise TableError(
             f"fold {fold}: its {len(cases)} cases were not scored in every arm "

@@ -321,7 +321,9 @@ def mean_and_sd(cell: str) -> tuple[str, str] | None:
         return short["mean"], f"{int(short['sd']) / 10**digits:.{digits}f}"
     for pattern in (_PAIR, _BRACKETED):
         match = pattern.fullmatch(bare)
-        if match:
+        # [12] beside a fraction is a reference.
+        is_reference = match is not None and bare.endswith("]") and match["sd"].strip().isdigit()
+        if match and not is_reference:
             both = tuple(
                 "".join(_parted(undressed(part)))
                 for part in (match["mean"], match["sd"].rstrip(") ]"))

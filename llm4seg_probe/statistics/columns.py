@@ -335,10 +335,13 @@ def _by_content(
     if len(candidates) == 1:
         found.matches[role] = Match(role, candidates[0], "content")
     elif candidates or not optional:
+        several = ""
+        if role == "score" and len(candidates) > 1:
+            several = "; or, if they are cases, classes or arms of one score, write a row for each"
         could = f"could be {', '.join(candidates)}" if candidates else "is not among them"
         raise TableError(
             f"which column holds the {role}? Of {', '.join(map(str, table.columns))} it {could}: "
-            f"name it, --{role} COLUMN (in Python columns={{{role!r}: …}})"
+            f"name it, --{role} COLUMN (in Python columns={{{role!r}: …}}){several}"
         )
 
 

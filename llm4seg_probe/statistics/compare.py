@@ -34,7 +34,7 @@ from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.look_rows import comparison_at_looks, rows_at_looks
 from llm4seg_probe.statistics.looks import Design, Spending
 from llm4seg_probe.statistics.multiplicity import Adjust, holm_at
-from llm4seg_probe.statistics.pairs import Wanted, pairs_in
+from llm4seg_probe.statistics.pairs import Wanted, chosen_baseline, pairs_in, refuse_without_runs
 from llm4seg_probe.statistics.reader import Asked, Reading, named_columns, read
 from llm4seg_probe.statistics.robust import with_robust
 from llm4seg_probe.statistics.roles import Role
@@ -49,7 +49,7 @@ def compare(
     table: pd.DataFrame,
     *,
     score: str = "iou",
-    baseline: str = "cnn",
+    baseline: str | None = None,
     pairs: Sequence[tuple[str, str]] | None = None,
     arm: str = "arm",
     seed: str = "seed",
@@ -86,7 +86,8 @@ def compare(
     score : str
         Column to compare.
     baseline, pairs
-        The arm that every other is compared with; or the comparisons, each as (a, b).
+        The arm that every other is compared with (by default ``cnn``, or what is named like a
+        baseline, or the first in the table); or the comparisons, each as (a, b).
     arm, seed, case, group, dataset : str
         Names of the key columns. One of these names that the table does not have is recognised
         by other usual names (``method``, ``patient``, …); ``None`` for what there is not.
@@ -231,13 +232,7 @@ class Question:
 
 def compared(reading: Reading, question: Question) -> pd.DataFrame:
     """Compare the arms of a table that was read; see :func:`compare`."""
-    if not reading.columns.seed and reading.fold is None:
-        if not reading.table.duplicated(list(filter(None, reading.columns.keys))).any():
-            raise TableError(
-                "each arm was measured once: nothing tells a difference from chance. A comparison "
-                "takes several seeds or folds of each arm, in a column 'seed' or 'fold'"
-            )
-        raise TableError(unknown("column (seed)", "seed", map(str, reading.table.columns)))
+    refuse_without_runs(reading)
     rules = question.rules(reading)
     if question.design is None:
         return comparison(assess(pairs_in(reading, question.wanted), rules))
@@ -267,6 +262,9 @@ def remarks(reading: Reading, question: Question) -> list[Finding]:
     else:
         how = {"stated": "as stated", "name": "by its name"}[way.how]
         told.append(Finding("note", f"a {better} {reading.score} is better, {how}"))
+    wanted = question.wanted
+    if wanted.pairs is None and wanted.baseline is None and "cnn" not in reading.arms:
+        told.append(Finding("note", chosen_baseline(reading.arms, None)[1]))
     margin = question.rules(reading).margin
     if margin is not None and question.margin is None:
         told.append(

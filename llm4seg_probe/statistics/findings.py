@@ -112,7 +112,7 @@ def left_over(
                     "doubt",
                     f"cases of {name} {values_of(table[name])} are averaged together: if these are "
                     f"sides of a split or other data, --where {name}=… takes one of them, "
-                    f"--dataset {name} compares each by itself",
+                    f"--dataset {name} compares each by itself; if they are folds, --fold {name}",
                 )
             )
     nests = next((name for name in others if _nests_cases(table, name, columns)), None)
@@ -127,6 +127,29 @@ def left_over(
     unused = [name for name in others if name not in pooled]
     if unused:
         told.append(Finding("note", f"not used: {', '.join(unused)}"))
+    return told
+
+
+_ALIKE = str.maketrans(
+    "АВЕКМНОРСТУХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧοανρ", "ABEKMHOPCTYXaeopcyxijsABEZHIKMNOPTYXoavp"
+)
+"""Letters of other alphabets that look like Latin ones."""
+
+
+def look_alikes(table: pd.DataFrame, arm: str) -> list[Finding]:
+    """A doubt for arms whose names look alike and are written in other letters."""
+    seen: dict[str, str] = {}
+    told = []
+    for name in as_text(table[arm]).drop_duplicates():
+        other = seen.setdefault(name.translate(_ALIKE), name)
+        if other != name:
+            told.append(
+                Finding(
+                    "doubt",
+                    f"the arms '{other}' and '{name}' look alike and are written in letters of two "
+                    "alphabets: are they one?",
+                )
+            )
     return told
 
 

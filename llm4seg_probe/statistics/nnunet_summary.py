@@ -67,7 +67,7 @@ def _cases(file: Path) -> list[dict[str, Any]]:
         content = read_json(file, TableError)
         if "metric_per_case" in content:
             return [
-                _row(case["reference_file"], label, metrics)
+                _row(case.get("reference_file") or case["prediction_file"], label, metrics)
                 for case in content["metric_per_case"]
                 for label, metrics in case["metrics"].items()
             ]

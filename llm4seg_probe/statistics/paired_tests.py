@@ -268,3 +268,15 @@ def tost_power(
     if high <= low:
         return 0.0
     return float(quad(density_inside, low, high, epsabs=1e-12, limit=200)[0])
+
+
+def last_digit(values: Vector, most: int = 6) -> float:
+    """A unit of the last digit that values have been rounded to; 0 where they have not been.
+
+    >>> last_digit(np.array([0.02, 0.021])), last_digit(np.array([1 / 3, 0.5]))
+    (0.001, 0.0)
+    """
+    for digits in range(most + 1):
+        if np.allclose(values, np.round(values, digits), rtol=0, atol=1e-9):
+            return float(10.0**-digits)
+    return 0.0

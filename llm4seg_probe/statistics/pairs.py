@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from llm4seg_probe.column_words import plain
 from llm4seg_probe.errors import TableError, unknown
 from llm4seg_probe.statistics.averages import by_fold, measurements
 from llm4seg_probe.statistics.reader import Reading
@@ -189,12 +190,13 @@ def _listed(values: pd.Index) -> str:
 class Wanted:
     """The pairs of arms that are wanted, and how their runs belong together.
 
-    baseline: what every other arm is compared with, unless ``pairs`` names the comparisons.
+    baseline: what every other arm is compared with, None for one that is named like one, unless
+    ``pairs`` names the comparisons.
     drop_unpaired: leave out what has no partner. unpaired: no run has one. by_pair: see for each
     pair by itself whether its runs are paired, and compare those that can be.
     """
 
-    baseline: str = "cnn"
+    baseline: str | None = None
     pairs: Sequence[tuple[str, str]] | None = None
     drop_unpaired: bool = False
     unpaired: bool = False
@@ -204,6 +206,32 @@ class Wanted:
     def drops(self) -> bool:
         """Whether what has no partner is left out."""
         return self.drop_unpaired or self.by_pair
+
+
+BASELINES = (
+    "baseline", "cnn", "unet", "u_net", "vanilla", "control", "plain", "base", "none", "reference",
+)  # fmt: skip
+
+
+def chosen_baseline(arms: Sequence[str], named: str | None) -> tuple[str, str]:
+    """The arm that the others are compared with, and how it was found.
+
+    Raises TableError where the one named is none, or there is only one arm.
+    """
+    if len(arms) < 2:
+        raise TableError(f"only one arm ({', '.join(arms)}): there is nothing to compare it with")
+    if named is not None:
+        if named not in arms:
+            raise TableError(unknown("arm", named, arms))
+        return named, f"baseline: {named}, as given"
+    if "cnn" in arms:
+        return "cnn", "baseline: cnn, by its name"
+    for arm in arms:
+        if plain(arm) in BASELINES:
+            return arm, f"baseline: {arm}, by its name"
+    return arms[0], (
+        f"baseline: {arms[0]}, the first in the table; name another if it is not (--baseline)"
+    )
 
 
 def pairs_in(reading: Reading, wanted: Wanted) -> list[Paired]:
@@ -229,7 +257,7 @@ def pairs_in(reading: Reading, wanted: Wanted) -> list[Paired]:
     refuse_mixed_scales(read.score, finite.groupby(runs, observed=True).max())
     case = [name for name in (columns.dataset, columns.group, columns.case) if name]
     refuse_mixed_cells(read.score, finite, rows[run], rows[case if columns.case else []])
-    named = _named(rows, columns, wanted)
+    named = _named(reading.arms, wanted)
     _refuse_infinite(rows, columns, read.score, {name for both in named for name in both})
     rows = rows.assign(value=finite)
     datasets = rows[columns.dataset].astype(str) if columns.dataset else pd.Series("", rows.index)
@@ -240,6 +268,23 @@ def pairs_in(reading: Reading, wanted: Wanted) -> list[Paired]:
     if not found:
         raise TableError("; ".join(absent))
     return [replace(each, notes=(*notes, *each.notes)) for each in found]
+
+
+def refuse_without_runs(reading: Reading) -> None:
+    """Raise TableError where no column tells the runs of an arm apart."""
+    if reading.columns.seed or reading.fold is not None:
+        return
+    if not reading.table.duplicated(list(filter(None, reading.columns.keys))).any():
+        raise TableError(
+            "each arm was measured once: nothing tells a difference from chance. A comparison "
+            "takes several seeds or folds of each arm, in a column 'seed' or 'fold'"
+        )
+    used = {reading.score, *reading.columns.keys, *reading.strata}
+    rest = [str(name) for name in reading.table.columns if name not in used]
+    of = f" of {', '.join(rest)}" if rest else ": the table has no column for it"
+    raise TableError(
+        f"which column holds the seeds or folds? Name it, --seed COLUMN or --fold COLUMN{of}"
+    )
 
 
 def refuse_folds_as_seeds(reading: Reading) -> None:
@@ -277,18 +322,14 @@ def _refuse_infinite(rows: pd.DataFrame, columns: Columns, score: str, arms: set
     )
 
 
-def _named(rows: pd.DataFrame, columns: Columns, wanted: Wanted) -> list[tuple[str, str]]:
-    valid = sorted(rows[columns.arm].astype(str).unique())
-    baseline = str(wanted.baseline)
-    if wanted.pairs is not None:
-        named = [(str(a), str(b)) for a, b in wanted.pairs]
-    else:
-        named = [(name, baseline) for name in valid if name != baseline]
-    for name in [name for both in named for name in both] or [baseline]:
-        if name not in valid:
-            raise TableError(unknown("arm", name, valid))
-    if not named:
-        raise TableError(f"the table has no arm beside '{baseline}' to compare it with")
+def _named(arms: Sequence[str], wanted: Wanted) -> list[tuple[str, str]]:
+    if wanted.pairs is None:
+        baseline, _ = chosen_baseline(arms, wanted.baseline)
+        return [(name, baseline) for name in sorted(arms) if name != baseline]
+    named = [(str(a), str(b)) for a, b in wanted.pairs]
+    for name in [name for both in named for name in both]:
+        if name not in arms:
+            raise TableError(unknown("arm", name, sorted(arms)))
     return named
 
 

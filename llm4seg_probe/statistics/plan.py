@@ -120,7 +120,7 @@ def plan(
     table: pd.DataFrame,
     *,
     score: str = "iou",
-    baseline: str = "cnn",
+    baseline: str | None = None,
     pairs: Sequence[tuple[str, str]] | None = None,
     arm: str = "arm",
     seed: str = "seed",
@@ -205,7 +205,7 @@ def planned(reading: Reading, wanted: Wanted, aims: Aims) -> Plan:
     if not reading.columns.seed:
         raise TableError(unknown("column (seed)", "seed", map(str, reading.table.columns)))
     if aims.margin is None:
-        usual = default_margin(reading.score, 1.0)
+        usual = default_margin(reading.score, reading.largest)
         if usual is None:
             raise ConfigError(
                 f"{reading.score} is not known to be a fraction: name the difference that matters, "

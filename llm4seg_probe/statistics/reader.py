@@ -25,6 +25,7 @@ from llm4seg_probe.statistics.findings import (
     folders_of_sides,
     guesses,
     left_over,
+    look_alikes,
     unfinished,
     values_of,
 )
@@ -96,6 +97,11 @@ class Reading:
         return bool(seeds.max() == 1 and self.table[columns.seed].nunique() > 1)
 
     @property
+    def arms(self) -> list[str]:
+        """The arms, in the order of the table."""
+        return as_text(self.table[self.columns.arm]).drop_duplicates().tolist()
+
+    @property
     def largest(self) -> float:
         """The largest finite score."""
         values = self.table[self.score]
@@ -160,7 +166,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     used = {score, *strata, *average_over, *columns.keys}
     used |= {match.column for match in reading.matches}
     findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
-    findings += folders_of_sides(table, columns)
+    findings += folders_of_sides(table, columns) + look_alikes(table, columns.arm)
     findings += [
         Finding("note", f"averaged over {name}: {values_of(table[name])}") for name in average_over
     ]

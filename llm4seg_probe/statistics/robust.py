@@ -92,7 +92,7 @@ def outlying(differences: Vector, alpha: float = FALSE_ALARM) -> Mask:
     found = np.zeros(n, dtype=bool)
     if n < FEWEST_SEEDS:
         return found
-    digit = _last_digit(differences)
+    digit = paired_tests.last_digit(differences)
     left, order, last = np.ones(n, dtype=bool), [], 0
     for step in range(1, max(1, (n - 1) // 3) + 1):
         rest = differences[left]
@@ -111,18 +111,6 @@ def outlying(differences: Vector, alpha: float = FALSE_ALARM) -> Mask:
             last = step
     found[order[:last]] = True
     return found
-
-
-def _last_digit(values: Vector, most: int = 6) -> float:
-    """A unit of the last digit that values have been rounded to; 0 where they have not been.
-
-    >>> _last_digit(np.array([0.02, 0.021])), _last_digit(np.array([1 / 3, 0.5]))
-    (0.001, 0.0)
-    """
-    for digits in range(most + 1):
-        if np.allclose(values, np.round(values, digits), rtol=0, atol=1e-9):
-            return float(10.0**-digits)
-    return 0.0
 
 
 def collapsed(scores: Vector, lower_is_better: bool = False) -> Mask:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from llm4seg_probe.column_words import plain, side_of
+from llm4seg_probe.column_words import plain, side_of, words
 from llm4seg_probe.errors import TableError, unknown
 from llm4seg_probe.statistics.columns import column_named
 from llm4seg_probe.statistics.roles import NAMES, is_side, is_side_flag
@@ -151,7 +151,7 @@ def keyed(
                 "fill it or leave those rows out"
             )
     _refuse_separate(table, score, columns, average_over)
-    _refuse_doubled(table, columns, [*columns.keys, *average_over])
+    _refuse_doubled(table, score, columns, [*columns.keys, *average_over])
     return rows
 
 
@@ -199,7 +199,9 @@ def _example(name: str, values: Sequence[str]) -> str:
     >>> _example("held_out", ["no", "yes"]), _example("stage", ["tr", "other"])
     ('yes', 'other')
     """
-    if plain(name) in _OF_RUNS:
+    if plain(name) in _OF_RUNS or (
+        plain(name) == "checkpoint" and all(value.strip().isdigit() for value in values)
+    ):
         return values[-1]
     flags = {value: value.strip().lower() in _NO for value in values}
     if side_of(name) and len(set(flags.values())) == 2:
@@ -227,26 +229,51 @@ def _is_harmless(table: pd.DataFrame, name: str, columns: Columns) -> bool:
     return False
 
 
-def _refuse_doubled(table: pd.DataFrame, columns: Columns, keys: list[str]) -> None:
+_WITHIN = frozenset(
+    ("slice", "slice_id", "slice_number", "slice_index", "slice_no", "frame", "frame_id", "z")
+)
+"""Names of cases that are numbered anew within something larger."""
+
+
+def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: list[str]) -> None:
     doubled = table.duplicated(keys, keep=False)
     if not doubled.any():
         return
     first = table.loc[doubled, keys].iloc[0]
     alike = table[(table[keys] == first).all(axis=1)]
-    varying = [
-        f"{name} ({some_of(as_text(alike[name]).drop_duplicates().tolist())})"
+    varying = {
+        str(name): f"{name} ({some_of(as_text(alike[name]).drop_duplicates().tolist())})"
         for name in table.columns
-        if name not in keys
-        and not pd.api.types.is_float_dtype(table[name].dtype)
+        if name not in (*keys, score)
         and alike[name].nunique(dropna=False) > 1
-    ]
+        and (
+            not pd.api.types.is_float_dtype(table[name].dtype)
+            # A setting such as a rate, and no other score.
+            or table[name].nunique() <= max(2, len(table) // 10)
+        )
+    }
     seeds = table.loc[doubled, columns.seed].drop_duplicates().sort_values()
     which = ", ".join(f"{name} {first[name]}" for name in keys)
-    cause = (
-        f"they differ in {', '.join(varying)}; choose one value of it first"
-        if varying
-        else "nothing tells them apart; name the column of the cases, or leave one row out"
-    )
+    cause = "nothing tells them apart; name the column of the cases, or leave one row out"
+    if columns.case and not varying:
+        cause = (
+            "nothing tells them apart (names that differ in zeros, spaces, capitals or endings are "
+            "one case); leave one row out, or name the cases apart"
+        )
+    if varying:
+        cause = f"they differ in {', '.join(varying.values())}; choose one value of it first"
+        finer = next(
+            (
+                name for name in varying
+                if not pd.api.types.is_float_dtype(table[name].dtype)
+                and not table.duplicated([*keys, name]).any()
+            ), None,
+        )  # fmt: skip
+        if columns.case and not columns.group and finer:
+            image, whole = finer, columns.case
+            if words(whole) in _WITHIN:
+                image, whole = whole, finer
+            cause += f", or, if {whole} has several of {image}, --case {image} --group {whole}"
     raise TableError(
         f"{len(alike)} rows for {which} (doubled in seeds {some_of(seeds.tolist())}): {cause}"
     )

@@ -6,8 +6,10 @@ be told from a thousands separator (:mod:`cells`).
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,9 +19,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.reading.text import table_guard
 from llm4seg_probe.statistics import nnunet_summary
+from llm4seg_probe.statistics.roles import NAMES
 
 SEPARATORS = (",", ";", "\t", "|")
 
@@ -65,8 +69,13 @@ def read_files(paths: Sequence[Path]) -> TableFile:
     if len(summaries) == len(files):
         table, notes = nnunet_summary.read(files)
         return TableFile(table, notes=notes, nnunet=True)
-    if summaries or len(files) > 1:
+    if summaries:
         raise TableError("give one CSV table, or any number of summary.json files, not a mixture")
+    if len(files) > 1:
+        raise TableError(
+            f"{len(files)} CSV tables: one at a time is compared. Join them, with a column that "
+            "says what each one is (the arm, the seed, the data set)"
+        )
     return read_csv(files[0])
 
 
@@ -96,10 +105,20 @@ def read_csv(path: Path) -> TableFile:
     try:
         separator = separator or _separator(text)
         header = _rows(text.split("\n", 1)[0], separator)[0]
+        if _has_row_names(text, separator, len(header)):
+            header = ["row names", *header]  # as R writes them, without a header of their own
+            text = f'"row names"{separator}{text}'
+            notes.append("the first column has no header: it is read as R's row names")
         if len(header) < 2:
             raise TableError(
                 f"{path} is not a readable CSV table: it has one column ('{header[0][:60]}'). "
                 "Separate its columns by commas, semicolons, tabs or bars"
+            )
+        numbers = [name for name in header if re.fullmatch(r"[+-]?\d*\.\d+", name)]
+        if numbers and not any(words(name) in _HEADERS for name in header):
+            raise TableError(
+                f"{path}: the first row holds numbers ({numbers[0]}): is the header missing? Name "
+                "the columns (arm, seed, the score)"
             )
         doubled = [name for name, count in Counter(header).items() if count > 1 and name]
         if doubled:
@@ -136,6 +155,14 @@ def read_csv(path: Path) -> TableFile:
     return TableFile(table, separator == ",", tuple(notes))
 
 
+def _has_row_names(text: str, separator: str, columns: int) -> bool:
+    """Whether every row has one cell more than the header, as R's write.table makes it."""
+    start = _rows("\n".join(text.split("\n", 2)[:2]), separator)
+    if columns < 2 or len(start) < 2 or len(start[1]) != columns + 1:
+        return False
+    return all(len(row) == columns + 1 for row in _rows(text, separator)[1:])
+
+
 def _rows(text: str, separator: str) -> list[list[str]]:
     """The cells of each row, stripped."""
     rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
@@ -146,10 +173,18 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
     try:
         with table_guard(path, TableError):
             content = path.read_bytes()
+        if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+            return content.decode("utf-32"), []
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return content.decode("utf-16"), []
+        for start, (what, remedy) in _NO_TEXT.items():
+            if content.startswith(start):
+                raise TableError(f"{path} is {what}, and no CSV table: {remedy}")
         if b"\x00" in content[:4096]:
-            raise TableError(f"{path} is not a readable CSV table: it holds bytes that are no text")
+            raise TableError(
+                f"{path} is not a readable CSV table: it holds bytes that are no text. Save it as "
+                "UTF-8"
+            )
         try:
             return content.decode("utf-8-sig"), []
         except UnicodeDecodeError:
@@ -158,6 +193,18 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"{path} is not a readable CSV table: {reason}") from error
+
+
+_HEADERS = {name for names in NAMES.values() for name in names}
+"""Names of columns by which a header is known."""
+_NO_TEXT = {
+    b"PK\x03\x04": ("a workbook of Excel, or an archive", "save its sheet as CSV (UTF-8)"),
+    b"\xd0\xcf\x11\xe0": ("a workbook of Excel", "save its sheet as CSV (UTF-8)"),
+    b"\x1f\x8b": ("compressed", "unpack it (gunzip)"),
+    b"PAR1": ("a Parquet file", "write it as CSV, such as by pandas.read_parquet(…).to_csv(…)"),
+    b"{": ("JSON", "write one row for each result, such as by pandas.read_json(…).to_csv(…)"),
+}
+"""How files begin that are often tried, and what becomes of them."""
 
 
 def _is_comment(line: str, following: list[str]) -> bool:

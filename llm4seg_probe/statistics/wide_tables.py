@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +61,7 @@ def long(table: pd.DataFrame, given: Mapping[Role, str]) -> Long:
 def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     """A column per seed or fold: ``seed_0, seed_1``, or ``dice_seed0``, or bare numbers."""
     found: dict[tuple[Literal["seed", "fold"], str], dict[str, int]] = {}
+    short: dict[str, int] = {}
     for column in _numeric(table, given):
         match = _REPEATED.fullmatch(words(column))
         if "%" in column:  # quartiles, shares of the data
@@ -73,6 +74,12 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
             found.setdefault((repeated, score), {})[column] = int(match["number"])
         elif re.fullmatch(r"\d{1,4}", column.strip()):
             found.setdefault(("seed", ""), {})[column] = int(column)
+        elif re.fullmatch(r"[fF]\d", column.strip()):
+            short[column] = int(column.strip()[1:])
+    if len(short) > 2 and sorted(short.values()) == list(
+        range(min(short.values()), max(short.values()) + 1)
+    ):
+        found["fold", ""] = short  # F1 to F5, and no F1 score
     several = {key: columns for key, columns in found.items() if len(columns) > 1}
     if not several or _named(table, next(iter(several))[0], given):
         return None
@@ -82,13 +89,13 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
         ((key, columns) for key, columns in several.items() if asked and words(asked) == key[1]),
         min(several.items(), key=lambda item: sides.index(parse_score(item[0][1]).side)),
     )
-    numbers = sorted(columns.values())
-    follow = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    if not follow and all(re.fullmatch(r"\d+", name.strip()) for name in columns):
+    if not _follow_one_another(columns.values()) and all(
+        re.fullmatch(r"\d+", name.strip()) for name in columns
+    ):
         raise TableError(
             f"the columns {_some(columns)} are called by numbers that do not follow one another: "
-            f"seeds, sizes, years? Name them for what they are, such as 'seed {numbers[0]}', or "
-            "write one row for each"
+            "seeds, sizes, years? Name them for what they are, such as "
+            f"'seed {min(columns.values())}', or write one row for each"
         )
     label = asked or score or "score"
     left = [name for key, others in several.items() if key != (kind, score) for name in others]
@@ -99,6 +106,11 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     if left:
         notes.append(f"not used: {_some(left)} (--score names another)")
     return Long(turned, {**given, kind: kind, "score": label}, tuple(notes))
+
+
+def _follow_one_another(numbers: Iterable[int]) -> bool:
+    ordered = sorted(numbers)
+    return ordered == list(range(ordered[0], ordered[0] + len(ordered)))
 
 
 def repeated(table: pd.DataFrame) -> bool:
@@ -194,6 +206,9 @@ _OF_CASES = frozenset(
 """Words for what is known of a case or a run, and is no result of an arm."""
 
 
+_CLASS = re.compile(r"(?:class|label|organ|channel|region|klasse|structure)_?\d+")
+
+
 def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     """A column per arm, beside one of seeds, folds or cases, and no column of arms."""
     if _named(table, "arm", given) or not any(
@@ -208,6 +223,11 @@ def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     others = [name for name in every if is_no_arm(name) or set(words(name).split("_")) & _OF_CASES]
     columns = [name for name in every if name not in others]
     scores = score_columns(table, columns)
+    if len(columns) > 1 and all(_CLASS.fullmatch(words(name)) for name in columns):
+        raise TableError(
+            f"the columns {_some(columns)} are classes, and no column says which arm they are of: "
+            "add one, and one of the seeds"
+        )
     if (
         len(columns) < 2
         or scores

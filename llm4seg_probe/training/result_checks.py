@@ -130,7 +130,8 @@ def _against_overfitting(config: Config) -> str:
 def _for_a_gain(config: Config) -> str:
     arm, rates = ARMS[config.arm], config.training.optimiser
     hint = (
-        "Try another training.optimiser.adapters_lr "
+        "What may be set otherwise, chosen on the validation images and before the seeds that are "
+        "reported: training.optimiser.adapters_lr "
         f"(it is {_or_the_cnns(rates.adapters_lr, rates.lr)})"
     )
     if arm.middle == "layer" and arm.weights == "pretrained":

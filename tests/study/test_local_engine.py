@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from llm4seg_probe.errors import TrainingError, UserError
 from llm4seg_probe.study.engines import local
-from llm4seg_probe.study.engines.base import carry_out
+from llm4seg_probe.study.engines.base import Meter, carry_out
 from llm4seg_probe.study.engines.local import LocalEngine, available_cores, workers_for
 
 
@@ -123,3 +124,32 @@ def test_a_gpu_is_given_as_many_runs_as_its_memory_holds(
     assert workers_for(runs[:3], 1, 24_000) == 3
     assert workers_for(runs, 2, 3_000) == 2  # too large: tried all the same, and said there
     assert workers_for([*runs, Touch(tmp_path)], 2, 80_000) == 2  # one that does not say
+
+
+class KeepsOn(Touch):
+    """Keeps SIGTERM to itself, as Lightning does while it trains."""
+
+    def run(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.path.with_suffix(".begun").write_text(str(os.getpid()))
+        time.sleep(120)
+        super().run()
+
+
+def test_workers_that_keep_sigterm_to_themselves_end_when_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "GRACE", 0.2)
+    tasks = [KeepsOn(tmp_path / name) for name in "abcd"]
+
+    class Stopped(Meter):
+        def update(self) -> None:
+            if len(list(tmp_path.glob("*.begun"))) == 2:
+                raise KeyboardInterrupt  # Ctrl-C, while both workers are at it
+
+    with pytest.raises(KeyboardInterrupt):
+        LocalEngine(2).attempt(tasks, Stopped(tasks, lambda _: None))
+    for begun in tmp_path.glob("*.begun"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(begun.read_text()), 0)
+    assert not [task for task in tasks if task.path.exists()]

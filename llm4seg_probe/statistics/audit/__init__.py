@@ -149,7 +149,7 @@ def _question(
     test_share: float | None,
     unpaired: bool,
 ) -> Question:
-    wanted = Wanted(baseline or "", unpaired=unpaired, by_pair=True)
+    wanted = Wanted(baseline, unpaired=unpaired, by_pair=True)
     return Question(wanted, margin, alpha, lower_is_better, bootstrap, test_share=test_share)
 
 

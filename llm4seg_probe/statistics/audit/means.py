@@ -20,11 +20,11 @@ from llm4seg_probe.score_names import default_margin, direction
 from llm4seg_probe.statistics.audit import unknown_correlation
 from llm4seg_probe.statistics.audit.printed_table import Place, printed_results
 from llm4seg_probe.statistics.audit.result import Audit, Design, Test
-from llm4seg_probe.statistics.audit.runs import chosen_baseline
 from llm4seg_probe.statistics.audit.unknown_correlation import Reported
 from llm4seg_probe.statistics.compare import Question
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.key_columns import named
+from llm4seg_probe.statistics.pairs import chosen_baseline
 from llm4seg_probe.statistics.power import smallest_detectable
 from llm4seg_probe.statistics.reader import Asked
 from llm4seg_probe.statistics.rows import as_text, rows_where
@@ -40,7 +40,7 @@ def audited(file: TableFile, asked: Asked, question: Question, n: int | None) ->
     found = printed_results(table, asked.columns, n, findings, question.wanted.baseline)
     results, matches = found.results, found.matches
     arms = list(dict.fromkeys(each.arm for _, each in results))
-    base, how = chosen_baseline(arms, question.wanted.baseline or None)
+    base, how = chosen_baseline(arms, question.wanted.baseline)
     margins = {score: _margin(results, score, question) for score in _scores(results)}
     lower = {score: direction(score, question.lower_is_better).lower_is_better for score in margins}
     _refuse_mixed(results)
@@ -165,8 +165,8 @@ def _sentence(row: dict[str, Any], alpha: float) -> str:
     if here < -1:
         worst = "not at all" if high > 1 else f"only above {high:.2f}"
         return (
-            f"{start} significant at {alpha:g} by the printed digits, however the pairs correlate; "
-            f"by rounding {worst} at worst; {end}"
+            f"{start} not surely significant at {alpha:g}: it is by the printed digits, however "
+            f"the pairs correlate, and by rounding {worst} at worst; {end}"
         )
     rounding = _by_rounding(low, high)
     return (

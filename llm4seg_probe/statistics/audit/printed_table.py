@@ -44,7 +44,7 @@ def arm_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_others(
-    table: pd.DataFrame, column: str, kept: str, findings: list[Finding]
+    table: pd.DataFrame, column: str, kept: str | None, findings: list[Finding]
 ) -> pd.DataFrame:
     """The table without rows that are no arms, which are named.
 
@@ -123,7 +123,7 @@ def printed_results(
     given: Mapping[Role, str],
     n: int | None,
     findings: list[Finding],
-    baseline: str = "",
+    baseline: str | None = None,
 ) -> PrintedTable:
     """Each printed result with its data set and score, and what the columns were taken for.
 
@@ -145,6 +145,10 @@ def printed_results(
     )  # fmt: skip
     arm_column = found.matches["arm"].column
     table = without_others(table, arm_column, baseline, findings)
+    runs = found.column("n")
+    if runs is not None and "splits" in words(runs):
+        told = f"{runs} counts folds, which share training data: p is too small where folds are few"
+        findings.append(Finding("doubt", told))
     usual = next((source.score for source in sources if source.score), None)
     if usual is None:
         usual = "iou"
@@ -186,11 +190,13 @@ def _rows(
 ) -> dict[int, PrintedRow]:  # fmt: skip
     """The rows of a column that hold a mean and its spread, by the table's index."""
     rows = {}
+    cells = as_text(table[source.mean])
+    both_in_one = next((cell for cell in cells if mean_and_sd(cell) is not None), "")
     for index, row in table.iterrows():
         assert isinstance(index, int)
         at = f"row {index + 2} ({arms[index]})"
         where = f"{at}, column {source.mean}"
-        both = _both(row, source, where, empty[index])
+        both = _both(row, source, where, empty[index], both_in_one)
         if both is not None:
             runs = _runs(row, column, n, at)
             spread = where if source.spread is None else f"{at}, column {source.spread}"
@@ -266,9 +272,12 @@ def _matches(
 
 
 def _both(
-    row: pd.Series, source: Source, where: str, findings: list[Finding]
+    row: pd.Series, source: Source, where: str, findings: list[Finding], example: str
 ) -> tuple[str, str] | None:
-    """Mean and spread of one row, None for an empty one; raises TableError for what is neither."""
+    """Mean and spread of one row, None for an empty one; raises TableError for what is neither.
+
+    example: a cell of the column that reads like both.
+    """
     mean = str(row[source.mean])
     if is_empty(mean):
         findings.append(Finding("doubt", f"{where} is empty: left out"))
@@ -281,7 +290,8 @@ def _both(
     both = mean_and_sd(mean)
     if both is None:
         raise TableError(
-            f"{where}: '{mean.strip()}' is not a mean ± SD: correct it, or leave it empty"
+            f"{where}: '{mean.strip()}' is not a mean ± SD, as '{example.strip()}' reads: correct "
+            "one of them, or leave it empty"
         )
     return both
 
@@ -290,7 +300,7 @@ def _runs(row: pd.Series, column: str | None, n: int | None, at: str) -> int:
     if n is not None:
         return n
     if column is None:
-        raise TableError("how many runs are behind each mean? The table does not say: give n")
+        raise TableError("how many runs are behind each mean? The table does not say: give n (--n)")
     if is_empty(str(row[column])):
         raise TableError(
             f"{at}, column {column} is empty: how many runs are behind the mean? Fill it, or give "

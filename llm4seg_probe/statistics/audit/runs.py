@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from llm4seg_probe.column_words import plain, words
-from llm4seg_probe.errors import TableError, unknown
+from llm4seg_probe.errors import TableError
 from llm4seg_probe.score_names import default_margin, known
 from llm4seg_probe.statistics.assessment import assess
 from llm4seg_probe.statistics.audit.checks import Inspected, inspect
@@ -16,15 +16,11 @@ from llm4seg_probe.statistics.audit.result import Audit, Design, Test
 from llm4seg_probe.statistics.bootstrap import FEWEST_GROUPS
 from llm4seg_probe.statistics.compare import Question, comparison, remarks
 from llm4seg_probe.statistics.findings import Finding
-from llm4seg_probe.statistics.pairs import Paired, pairs_in
+from llm4seg_probe.statistics.pairs import Paired, chosen_baseline, pairs_in
 from llm4seg_probe.statistics.reader import Asked, Reading, read
 from llm4seg_probe.statistics.roles import NAMES
 from llm4seg_probe.statistics.rows import as_text
 from llm4seg_probe.statistics.table_file import TableFile
-
-BASELINES = (
-    "baseline", "cnn", "unet", "u_net", "vanilla", "control", "plain", "base", "none", "reference",
-)  # fmt: skip
 
 _DOUBTFUL = ("far from the others", "left out", "in some runs only")
 """What makes a note of a comparison a doubt."""
@@ -36,7 +32,7 @@ def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
     """Audit a table of single results; see :func:`audit.audit`."""
     reading, guessed = _of_runs(_by_our_name(read(file, asked)))
     arms = as_text(reading.table[reading.columns.arm]).drop_duplicates().tolist()
-    base, how = chosen_baseline(arms, question.wanted.baseline or None)
+    base, how = chosen_baseline(arms, question.wanted.baseline)
     margin = question.margin
     if margin is None:
         margin = default_margin(reading.score, reading.largest)
@@ -47,7 +43,8 @@ def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
     question = replace(question, margin=margin)
     rules = question.rules(reading)
     findings = [*guessed, *reading.findings]
-    findings += inspect(Inspected(_canonical(reading), reading.score, rules.margin, base))
+    copies = int(reading.table.duplicated().sum())
+    findings += inspect(Inspected(_canonical(reading), reading.score, rules.margin, base, copies))
     findings += [*told, Finding("note", how)]
     pairs: list[Paired] = []
     rows = pd.DataFrame()
@@ -65,23 +62,6 @@ def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
         design, reading.score, base, rules.margin, reading.matches,
         tuple(dict.fromkeys(findings)), tests, rows, pd.DataFrame(),
     )  # fmt: skip
-
-
-def chosen_baseline(arms: Sequence[str], named: str | None) -> tuple[str, str]:
-    """The arm that the others are compared with, and how it was found.
-
-    Raises TableError where the one named is none, or there is only one arm.
-    """
-    if len(arms) < 2:
-        raise TableError(f"only one arm ({', '.join(arms)}): there is nothing to compare it with")
-    if named is not None:
-        if named not in arms:
-            raise TableError(unknown("arm", named, arms))
-        return named, f"baseline: {named}, as given"
-    for arm in arms:
-        if plain(arm) in BASELINES:
-            return arm, f"baseline: {arm}, by its name"
-    return arms[0], f"baseline: {arms[0]}, the first in the table; name another if it is not"
 
 
 def _by_our_name(reading: Reading) -> Reading:

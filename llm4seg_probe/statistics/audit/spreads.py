@@ -141,7 +141,10 @@ def sources_of(
     if not found:
         for mean, several in lacking.items():
             raise TableError(_only_an_interval(mean, several))
-        raise TableError("which column holds the means? Name it, as in columns={'mean': …}")
+        raise TableError(
+            "which column holds the means? Name it, --column mean=COLUMN (in Python "
+            "columns={'mean': …})"
+        )
     findings += [
         Finding("doubt", f"not compared: {_only_an_interval(mean, several)}")
         for mean, several in lacking.items()

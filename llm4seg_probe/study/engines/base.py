@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from llm4seg_probe import progress
 
 _TRIES = 2
+_LINE_SECONDS = 30.0
+"""Seconds at least between two lines on progress, off a terminal."""
 _ROOM = 0.9  # of a GPU's memory that runs may fill by what is counted of them
 
 
@@ -68,19 +71,36 @@ class Engine(Protocol):
 
 
 class Meter:
-    """Moves a bar by what the tasks have come on since the last look."""
+    """Moves a bar by what the tasks have come on since the last look.
+
+    Off a terminal, where there is no bar, it says a line now and then.
+    """
 
     def __init__(self, tasks: Sequence[Task], advance: progress.Advance):
         self._tasks = tasks
         self._advance = advance
         self._shown = 0.0
+        self._begun = self._told = time.monotonic()
+        self._share_begun: float | None = None
 
     def update(self) -> None:
         """Look again."""
-        done = sum(task.share_done for task in self._tasks)
+        shares = [task.share_done for task in self._tasks]
+        done = sum(shares)
+        if self._share_begun is None:
+            self._share_begun = done
         if done > self._shown:
             self._advance(done - self._shown)
             self._shown = done
+            if not progress.is_drawn() and time.monotonic() - self._told >= _LINE_SECONDS:
+                self._tell(shares)
+
+    def _tell(self, shares: Sequence[float]) -> None:
+        self._told = time.monotonic()
+        gained = sum(shares) - (self._share_begun or 0.0)
+        left = (self._told - self._begun) * (len(shares) - sum(shares)) / gained if gained else 0.0
+        finished = sum(share >= 1 for share in shares)
+        progress.say(f"{finished} of {len(shares)} runs done, some {left / 60:.0f} min left")
 
 
 def carry_out(tasks: Sequence[Task], engine: Engine, description: str) -> None:

@@ -7,10 +7,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
@@ -19,6 +21,8 @@ from llm4seg_probe.errors import TrainingError, UserError
 from llm4seg_probe.study.engines.base import Meter, Task, share_of_gpu
 
 _PR_SET_PDEATHSIG = 1
+GRACE = 3.0
+"""Seconds that a worker has to end by itself."""
 
 
 def available_cores() -> int:
@@ -115,11 +119,26 @@ def _in_processes(
                     elif error is not None:
                         raise error
         except BaseException:
+            children = multiprocessing.active_children()
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
+            _end(children)
             raise
     return failures
+
+
+def _end(children: Sequence[BaseProcess]) -> None:
+    """End workers, also in the middle of a training: Lightning keeps SIGTERM to itself there.
+
+    It would only give up the run that it trains, and the worker would take the next one.
+    """
+    for child in children:
+        child.terminate()
+    until = time.monotonic() + GRACE
+    for child in children:
+        child.join(max(0.0, until - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+            child.join()
 
 
 def _begin_worker(devices: SimpleQueue[str] | None) -> None:
