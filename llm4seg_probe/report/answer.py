@@ -111,7 +111,11 @@ def _primary(row: VerdictRow) -> list[Piece]:
         return [Piece("The primary claim, "), statement, Piece(", was not run.")]
     needed = row.seeds.partition(", ")[2].removesuffix(" needed")
     if row.verdict == "inconclusive":
-        outlook = f"; to find the margin would take {needed} seeds per arm" if needed else ""
+        outlook = (
+            f"; to find a difference as small as the margin would take {needed} seeds per arm"
+            if needed
+            else ""
+        )
         return [
             Piece("These runs cannot tell whether "),
             statement,

@@ -68,9 +68,8 @@ DECIDED = ("supported", "contradicted", "equivalent")
 def by_chance(claims: pd.DataFrame, alpha: float = 0.05) -> str:
     """One sentence on the families of a ``claims.csv``; empty where no claim was tested.
 
-    Claims of one family share one error rate. Families do not: it is said how many of them would
-    hold a false verdict on average, which is at most alpha times their number whatever the claims
-    have in common, and how often at least one would, if they had nothing in common.
+    Claims of one family share one error rate. Families do not: it is said how often at least one
+    would hold a false verdict, if they had nothing in common.
 
     Examples
     --------
@@ -90,7 +89,6 @@ def by_chance(claims: pd.DataFrame, alpha: float = 0.05) -> str:
     return (
         f"{count} claim{'s' if count > 1 else ''} in {families} "
         f"famil{'ies' if families > 1 else 'y'}, {'each ' if families > 1 else ''}with an error "
-        f"rate of {100 * alpha:g} %: if nothing had an effect, chance alone would give "
-        f"{alpha * families:.2g} families with a false verdict on average, at least one on about "
-        f"{100 * any_of_them:.0f} % of such pages; {decided} {told} decided here."
+        f"rate of {100 * alpha:g} %: if nothing had an effect, chance alone would put a false "
+        f"verdict on about {100 * any_of_them:.0f} % of such pages; {decided} {told} decided here."
     )

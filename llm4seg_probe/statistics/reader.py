@@ -165,6 +165,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     )  # fmt: skip
     used = {score, *strata, *average_over, *columns.keys}
     used |= {match.column for match in reading.matches}
+    used |= {column_named(table, name) for name in asked.where}
     findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
     findings += folders_of_sides(table, columns) + look_alikes(table, columns.arm)
     findings += [

@@ -24,7 +24,7 @@ from llm4seg_probe.statistics.compare import Question, compared, remarks
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.key_columns import named, typed, unmarked
 from llm4seg_probe.statistics.nnunet_summary import case_name
-from llm4seg_probe.statistics.pairs import Wanted
+from llm4seg_probe.statistics.pairs import Wanted, chosen_baseline
 from llm4seg_probe.statistics.plan import Aims, Plan, planned
 from llm4seg_probe.statistics.reader import Asked, Reading, read
 from llm4seg_probe.statistics.roles import NAMES, Match, Role
@@ -149,7 +149,15 @@ def planned_table(paths: Sequence[Path], asked: Asked, wanted: Wanted, aims: Aim
     """Plan a study from a pilot's table in files."""
     with named_in_errors(paths):
         reading = _read(paths, asked)
-        return PlannedTable(planned(reading, wanted, aims), reading.matches, reading.findings)
+        plan = planned(reading, wanted, aims)
+    findings = list(reading.findings)
+    if wanted.pairs is None and wanted.baseline is None and "cnn" not in reading.arms:
+        findings.append(Finding("note", chosen_baseline(reading.arms, None)[1]))
+    if aims.margin is None:
+        margin = plan.summary["margin"].iloc[0]
+        told = f"a difference of {margin:g} is taken to matter, by default: --margin"
+        findings.append(Finding("note", told))
+    return PlannedTable(plan, reading.matches, tuple(findings))
 
 
 def audit_tables(paths: Sequence[Path], out: Path, **options: Any) -> tuple[Audit, dict[str, Path]]:

@@ -240,3 +240,153 @@ def test_names_of_images_of_one_patient_are_doubted(names: str) -> None:
 def test_names_of_images_that_share_nothing_are_not(names: str) -> None:
     levels = {one.level for one in unknown_patients(pd.Series(names.split()))}
     assert levels == {"note"}
+
+
+# -- how rows are told apart -------------------------------------------------------------------
+
+
+def test_one_unit_of_the_last_digit_is_no_outlier(table) -> None:
+    lines = [f"unet,{k},{value}" for k, value in enumerate((0.741, 0.797, 0.811, 0.803))]
+    lines += [f"ours,{k},{value}" for k, value in enumerate((0.750, 0.807, 0.820, 0.812))]
+    _, doubts, notes = compared(table("method,seed,dice", *lines))
+    assert not [told for told in (*doubts, *notes) if "far from the others" in told]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "remedy"),
+    [
+        ("rater", "AB", "choose one value of it first"),
+        ("lr", (0.001, 0.0001), r"they differ in lr \(0.001, 0.0001\)"),
+        ("z", (0, 1), "--case z --group case"),
+    ],
+)
+def test_rows_that_differ_in_one_column_are_told_by_it(table, column, values, remedy) -> None:
+    lines = [
+        f"{arm},{seed},c{case},{0.7 + 0.01 * seed + shift + 0.001 * case * n},{value}"
+        for arm, shift in (("unet", 0), ("ours", 0.02))
+        for seed in range(3)
+        for case in range(4)
+        for n, value in enumerate(values)
+    ]
+    path = table(f"method,seed,case,dice,{column}", *lines)
+    with pytest.raises(TableError, match=remedy):
+        lp.compare(path)
+    faults = [one.what for one in lp.audit(path).findings if one.level == "fault"]
+    assert not [fault for fault in faults if "appear twice" in fault]
+
+
+def test_frames_are_numbered_anew_in_each_video(table) -> None:
+    lines = [
+        f"{arm},{seed},{value + 0.01 * video + 0.001 * frame},{frame},v{video}"
+        for arm, scores in (("unet", UNET), ("ours", OURS))
+        for seed, value in enumerate(scores)
+        for video in range(3)
+        for frame in range(4)
+    ]
+    with pytest.raises(TableError, match="--case frame --group video"):
+        lp.compare(table("method,seed,dice,frame,video", *lines))
+
+
+def test_folds_that_no_case_shares_between_arms_are_refused(table) -> None:
+    lines = [
+        f"{arm},{fold + (arm == 'ours')},c{fold}{k},{scores[fold]}"
+        for arm, scores in (("unet", UNET), ("ours", OURS))
+        for fold in range(5)
+        for k in "ab"
+    ]
+    with pytest.raises(TableError, match="no case is in the same fold in two arms"):
+        lp.compare(table("method,fold,case,dice", *lines), fold="fold", test_share=0.2)
+
+
+def test_arms_that_look_alike_are_doubted(table) -> None:
+    lines = [f"unet,{k},{value}" for k, value in enumerate(UNET)]
+    lines += [f"{'ours' if k < 3 else 'оurs'},{k},{value}" for k, value in enumerate(OURS)]
+    result = lp.audit(table("method,seed,dice", *lines))
+    assert any("look alike" in one.what for one in result.findings if one.level == "doubt")
+
+
+def test_classes_without_an_arm_are_no_arms(table) -> None:
+    lines = [f"p{k},{0.5 + k / 10},1.0" for k in range(4)]
+    with pytest.raises(TableError, match="class0, class1 are classes"):
+        lp.audit(table("filename,class0,class1", *lines))
+
+
+def test_fold_columns_called_f_are_folds(table) -> None:
+    row, _, notes = compared(table(*wide("F1", "F2", "F3", "F4", "F5")), test_share=0.2)
+    assert row["n_seeds"] == 5
+    assert any("are read as folds" in note for note in notes)
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04xxxx", "workbook of Excel"), (b"\x1f\x8b\x08\x00", "gunzip"),
+        (b"PAR1xx", "Parquet"), (b'{"method": "unet"}\n', "is JSON"),
+        ("method,seed,dice\n".encode("utf-16-be"), "Save it as UTF-8"),
+        (b"unet,0,0.741\nours,0,0.75\n", "is the header missing"),
+    ],
+)  # fmt: skip
+def test_what_is_no_table_is_told_with_what_to_do(tmp_path, content: bytes, told: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=told):
+        lp.compare(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_a_table_of_rs_write_table_is_read(tmp_path, encoding: str) -> None:
+    lines = ['"method","seed","dice"']
+    rows = [*(("unet", v) for v in UNET), *(("ours", v) for v in OURS)]
+    lines += [f'"{n}","{arm}",{n % 5},{value}' for n, (arm, value) in enumerate(rows)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
+    row, _, notes = compared(path)
+    assert row["p_t"] == pytest.approx(stats.ttest_rel(OURS, UNET).pvalue)
+    assert any("row names" in note for note in notes)
+
+
+def test_two_tables_are_not_called_a_mixture(tmp_path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("method,seed,dice\nunet,0,0.7\n")
+    with pytest.raises(TableError, match="2 CSV tables: one at a time is compared"):
+        lp.compare([tmp_path / "a.csv", tmp_path / "b.csv"])
+
+
+def test_a_cell_of_another_kind_is_named_with_the_one_that_it_differs_from(table) -> None:
+    path = table("Method,Dice,n", "unet,0.741,5", "ours,0.75 ± 0.02,5", "third,0.76 ± 0.01,5")
+    with pytest.raises(TableError, match=r"'0\.741' is not a mean ± SD, as '0\.75 ± 0\.02' reads"):
+        lp.audit(path)
+    with pytest.raises(TableError, match=r"row 3: dice '0\.75 \[12\]' is not a number"):
+        lp.compare(table("method,seed,dice", "unet,0,0.741", "ours,0,0.75 [12]"))
+
+
+# -- baseline and margin -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arms", "base", "how"),
+    [
+        (("Ours", "UNet"), "UNet", "by its name"), (("Ours", "Theirs"), "Ours", "the first"),
+        (("unet", "cnn"), "cnn", ""),
+    ],
+)  # fmt: skip
+def test_the_baseline_is_found_alike_everywhere(table, arms, base: str, how: str) -> None:
+    lines = [f"{arms[0]},{k},{value}" for k, value in enumerate(OURS)]
+    lines += [f"{arms[1]},{k},{value}" for k, value in enumerate(UNET)]
+    path = table("method,seed,dice", *lines)
+    for command in (lp.compare, lp.plan, lp.audit):
+        result = command(path)
+        assert set(result.table["b"]) == {base}
+        notes = [one.what for one in result.findings if one.what.startswith("baseline:")]
+        assert how in (notes or [""])[0]
+
+
+def test_a_plan_takes_the_margin_in_the_tables_unit(table) -> None:
+    lines = [f"unet,{k},{100 * value}" for k, value in enumerate(UNET)]
+    lines += [f"ours,{k},{100 * value + k % 2}" for k, value in enumerate(OURS)]
+    result = lp.plan(table("method,seed,Dice (%)", *lines))
+    assert set(result.table["margin"]) == {0.5}
+    assert any("a difference of 0.5 is taken to matter" in one.what for one in result.findings)

@@ -61,5 +61,5 @@ def test_chance_is_counted_by_families():
     )  # fmt: skip
     told = by_chance(claims)
     assert told.startswith("3 claims in 2 families, each with an error rate of 5 %")
-    assert "at least one on about 10 % of such pages; 2 claims are decided here." in told
+    assert "a false verdict on about 10 % of such pages; 2 claims are decided here." in told
     assert by_chance(claims[claims["verdict"] == "not run"]) == ""
