@@ -29,7 +29,7 @@ def verdict_text(claims: pd.DataFrame, width: int | None = None) -> str:
         comparison = row.comparison.replace(" and ", "\nand ")
         table.add_row(f"{row.claim}\n{comparison}", row.word, effect, row.p, seeds)
         table.add_section()
-    sentences = [f"{row.claim}: {row.sentence}" for row in rows if row.sentence]
+    sentences = [f"{row.claim} (“{row.statement}”): {row.sentence}" for row in rows]
     return "\n".join([_printed(table, width), "", *sentences])
 
 

@@ -301,7 +301,8 @@ def test_rounding_widens_what_can_be_said():
         (("0.78", "0.80"), ("0.03", "0.02"), 5, ": above 0.35 at best, never at worst)"),
         (("0.78", "0.79"), ("0.03", "0.02"), 5, "not significant at 0.05 by the printed digits"),
         (("0.70", "0.74"), ("0.01", "0.01"), 3, "(by rounding: always at best, above"),
-        (("0.70", "0.74"), ("0.01", "0.01"), 5, "is significant at 0.05 by the printed digits"),
+        (("0.70", "0.74"), ("0.01", "0.01"), 5,
+         "is not surely significant at 0.05: it is by the printed digits"),
     ],
 )  # fmt: skip
 def test_no_correlation_outside_of_its_range_is_told(means, sds, n, told):
@@ -315,7 +316,7 @@ def test_no_correlation_outside_of_its_range_is_told(means, sds, n, told):
     ("columns", "options", "message"),
     [
         ({"mean": ["0.7", "0.8"], "sd": ["0.1", "0.1"]}, {},
-         "how many runs are behind each mean? The table does not say: give n"),
+         "how many runs are behind each mean? The table does not say: give n (--n)"),
         ({"mean": ["0.7", "0.8"], "sd": ["0.1", "0.1"], "n": ["3", "5"]}, {},
          "b has 5 runs and a 3: they cannot all be paired, and the curve over the correlation "
          "holds for pairs alone"),
@@ -326,7 +327,8 @@ def test_no_correlation_outside_of_its_range_is_told(means, sds, n, told):
         ({"mean": ["0.7", "0.8"], "sd": ["0.1", "0.1"], "n": ["3", "2.5"]}, {},
          "row 3 (b): column n holds '2.5', which is no number of runs"),
         ({"value": ["0.7", "0.8"], "sd": ["0.1", "0.1"]}, {"n": 3},
-         "which column holds the means? Name it, as in columns={'mean': …}"),
+         "which column holds the means? Name it, --column mean=COLUMN (in Python "
+         "columns={'mean': …})"),
     ],
 )  # fmt: skip
 def test_means_that_cannot_be_audited_say_why(columns, options, message):

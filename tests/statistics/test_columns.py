@@ -81,7 +81,8 @@ def test_overlap_is_preferred_to_other_scores(study):
         (
             lambda t: t.rename(columns={"iou": "x"}).assign(y=0.5), {},
             "which column holds the score? Of run, dataset, arm, seed, image, group, x, y it could "
-            "be x, y: name it, --score COLUMN (in Python columns={'score': …})",
+            "be x, y: name it, --score COLUMN (in Python columns={'score': …}); or, if they are "
+            "cases, classes or arms of one score, write a row for each",
         ),
         (
             lambda t: t.drop(columns=["run", "image"]).assign(arm=0.5), {"arms": "arm"},

@@ -44,7 +44,7 @@ def without(table, **match):
         ),
         (
             lambda t: t[t["arm"] == "cnn"], {},
-            "the table has no arm beside 'cnn' to compare it with",
+            "only one arm (cnn): there is nothing to compare it with",
         ),
         (lambda t: t[:0], {}, "the table has no rows"),
         (
@@ -84,8 +84,8 @@ def without(table, **match):
         (
             lambda t: pd.concat([t, without(t, seed=0).head(1)]), {},
             "2 rows for dataset spine, arm cnn, seed 1, group patient0, image image0 (doubled in "
-            "seeds 1): nothing tells them apart; name the column of the cases, or leave one row "
-            "out",
+            "seeds 1): nothing tells them apart (names that differ in zeros, spaces, capitals or "
+            "endings are one case); leave one row out, or name the cases apart",
         ),
         (
             lambda t: pd.concat([t, t.assign(run="again", llm="other")]), {},
