@@ -122,7 +122,11 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
             [broken, table],
             "give one CSV table, or any number of summary.json files, not a mixture",
         ),
-        ([table, table], "give one CSV table, or any number of summary.json files, not a mixture"),
+        (
+            [table, table],
+            "2 CSV tables: one at a time is compared. Join them, with a column that says what each "
+            "one is (the arm, the seed, the data set)",
+        ),
     ]:
         with pytest.raises(TableError) as refusal:
             read_results(paths)
