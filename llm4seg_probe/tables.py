@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.reading.bounds import reason
-from llm4seg_probe.reading.names import shown
+from llm4seg_probe.reading.names import refuse_other_than_file, shown
 from llm4seg_probe.reading.text import table_guard
 from llm4seg_probe.scores import OF_MASKS, OF_PROBABILITIES, OF_SETS
 from llm4seg_probe.storage import atomically
@@ -287,6 +287,7 @@ def read_table(path: Path, schema: Schema) -> pd.DataFrame:
     import pandas as pd
 
     path = Path(path)
+    refuse_other_than_file(path, TableError)
     if not path.exists():
         raise TableError(f"no such table: {path}")
     with table_guard(path, TableError):

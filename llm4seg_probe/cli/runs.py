@@ -206,10 +206,12 @@ def predict(
     probability of each class in each image; of a detection, of the objects found.
     """
     from llm4seg_probe.errors import DataError
+    from llm4seg_probe.reading.names import refuse_other_than_file
 
     assert out is not None
     (path,) = checkpoints([str(ckpt)])[:1]
     if not images.exists():
+        refuse_other_than_file(images, DataError)
         raise DataError(f"no such file or folder: {images}")
     from llm4seg_probe.probes.probed import Source
     from llm4seg_probe.training.predict import predict_images

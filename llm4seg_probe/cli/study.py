@@ -112,7 +112,9 @@ def sweep(
 ) -> None:
     """All runs of an analysis that are missing, then its probes, comparison and page."""
     from llm4seg_probe.errors import ConfigError
+    from llm4seg_probe.reading.names import refuse_other_than_file
 
+    refuse_other_than_file(analysis, ConfigError)
     if not analysis.exists():
         raise ConfigError(f"no such file: {analysis}")
     from llm4seg_probe.probes.registry import probes_given

@@ -32,7 +32,7 @@ from llm4seg_probe.data.prepare.papers import SETS
 from llm4seg_probe.data.spine_cases import CASES
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.reading.bounds import reason
-from llm4seg_probe.reading.names import IRREGULAR, is_irregular, is_there
+from llm4seg_probe.reading.names import IRREGULAR, is_irregular, is_there, refuse_other_than_file
 
 NAMED: dict[str, Callable[[tuple[str, ...]], Collection]] = {
     spine.NAME: spine.open_spine,
@@ -89,6 +89,7 @@ def listed_collection(
         return opened(classes)
     place = Path(name_or_folder).expanduser()
     if not is_there(place):
+        refuse_other_than_file(place, DataError)
         hint = "" if "/" in name_or_folder else f" {unknown('data set', name_or_folder, NAMED)}"
         raise DataError(f"no such folder: {place}.{hint}")
     if is_irregular(place):

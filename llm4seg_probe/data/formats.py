@@ -27,7 +27,7 @@ from llm4seg_probe.data.nrrd_volume import read_nrrd as read_nrrd
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.reading.arrays import NUMBERS, read_npy
 from llm4seg_probe.reading.bounds import as_error, quietly
-from llm4seg_probe.reading.names import IRREGULAR, is_irregular
+from llm4seg_probe.reading.names import IRREGULAR, is_irregular, refuse_other_than_file
 
 PICTURES = pictures.SUFFIXES
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".npy", *dicom_series.SUFFIXES)
@@ -207,19 +207,14 @@ def read_picture(path: Path, *, mask: bool = False) -> pictures.Picture:
 def _named(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a file is read into DataError that names it."""
     if not path.exists():
-        raise DataError(f"{path}: no such file{_why_absent(path)}")
+        refuse_other_than_file(path, DataError)
+        raise DataError(f"{path}: no such file")
     if is_irregular(path):
         raise DataError(f"{path}: {IRREGULAR}")
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     with as_error(path, DataError), quietly():
         yield
-
-
-def _why_absent(path: Path) -> str:
-    if not path.is_symlink():
-        return ""
-    return ": a link to a file that is not here (git annex get, datalad get)"
 
 
 def _read(

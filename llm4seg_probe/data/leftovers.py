@@ -9,6 +9,7 @@ from pathlib import Path
 from llm4seg_probe.data import dicom_series, formats
 from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.findings import Finding
+from llm4seg_probe.reading.names import DEAD_LINK
 
 
 def linked_out(collection: Collection, folder: Path) -> Iterator[Finding]:
@@ -83,7 +84,7 @@ def finding(paths: Iterable[str], why: str, *, warning: bool = True) -> Finding:
 
 def _why(path: Path, readable: Callable[[Path], bool], reason: str) -> tuple[str, bool]:
     if path.is_symlink() and not path.exists():
-        return "a link to a file that is not here (git annex get, datalad get)", True
+        return DEAD_LINK.removeprefix("is "), True
     if path.is_dir():
         return _why_folder(path, readable), True
     if readable(path):

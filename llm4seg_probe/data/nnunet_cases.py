@@ -9,7 +9,6 @@ before it predicts. A 2D network sees the slices of a volume, which are named CA
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from llm4seg_probe import progress
 from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.collection import Collection, RawImage, Sample
 from llm4seg_probe.errors import ConfigError, DataError
+from llm4seg_probe.reading.text import read_json_object
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class RawCases:
         self._plans = PlansManager(dict(plans))
         self._configuration = self._plans.get_configuration(configuration)
         path = folder / "dataset.json"
-        self._dataset = json.loads(path.read_text(encoding="utf-8"))
+        self._dataset = read_json_object(path, DataError)
         self._files = get_filenames_of_train_images_and_targets(str(folder), self._dataset)
         self._preprocessor = self._configuration.preprocessor_class(verbose=False)
 

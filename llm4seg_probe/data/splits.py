@@ -27,7 +27,7 @@ from llm4seg_probe.data.partition import (
 )
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.reading.bounds import reason
-from llm4seg_probe.reading.names import is_there, shown
+from llm4seg_probe.reading.names import is_there, refuse_other_than_file, shown
 from llm4seg_probe.reading.text import read_json_object, read_text
 from llm4seg_probe.storage import write_json
 
@@ -169,6 +169,7 @@ class Split:
     def load(cls, path: Path) -> Split:
         """Read a stored split; raises DataError when it is none or was changed by hand."""
         path = Path(path)
+        refuse_other_than_file(path, DataError)
         if not is_there(path):
             raise DataError(f"no such split: {shown(str(path), 300)}. {_kinds()}")
         try:

@@ -20,6 +20,8 @@ from torch import nn
 
 from llm4seg_probe.config import BoosterConfig, validated
 from llm4seg_probe.errors import ConfigError
+from llm4seg_probe.reading.names import is_link, is_there
+from llm4seg_probe.reading.text import read_json_object
 from llm4seg_probe.storage import write_text
 
 PREPROCESSED = "nnUNet_preprocessed"
@@ -192,15 +194,9 @@ def dataset_folder(variable: str, dataset: str) -> Path:
 
 def read_json(path: Path, advice: str) -> dict[str, Any]:
     """Read a JSON file. Raises ConfigError with the advice where it is not there."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no such file: {path}; {advice}") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not readable ({error})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: holds a {type(content).__name__}; an object is expected")
-    return content
+    if not is_there(path) and not is_link(path):
+        raise ConfigError(f"no such file: {path}; {advice}")
+    return read_json_object(path, ConfigError)
 
 
 def _check_identifier(entry: Mapping[str, Any], name: str, folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import glob
+import stat
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -73,9 +75,45 @@ def is_there(path: Path) -> bool:
 IRREGULAR = "is no regular file (a pipe, a socket or a device): put the file itself there"
 
 
+DEAD_LINK = "is a link to a file that is not here (git annex get, datalad get)"
+
+
 def is_irregular(path: Path) -> bool:
     """Whether a path, or what a link leads to, is neither file nor folder: it may never end."""
     return is_there(path) and not path.is_file() and not path.is_dir()
+
+
+def other_than_file(path: Path) -> str:
+    """What stands in the place of a regular file, as the end of a sentence.
+
+    Links are followed. Empty for a regular file, and where there is nothing of that name.
+
+    >>> other_than_file(Path("/dev/null")), other_than_file(Path("no such file"))
+    ('is no regular file (a pipe, a socket or a device): put the file itself there', '')
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            return "is a link that leads back to itself: put the file itself there"
+        return DEAD_LINK if is_link(path) else ""
+    if stat.S_ISREG(mode):
+        return ""
+    return "is a folder; a file is expected" if stat.S_ISDIR(mode) else IRREGULAR
+
+
+def refuse_other_than_file(path: Path, error: type[UserError]) -> None:
+    """Raise ``error`` where a pipe, a device, a folder or a dead link stands in a file's place."""
+    if other := other_than_file(path):
+        raise error(f"{path}: {other}")
+
+
+def is_link(path: Path) -> bool:
+    """Whether a path is a link, wherever it leads; at one that no file can have there is none."""
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):
+        return False
 
 
 def shown(text: str, longest: int = 80) -> str:

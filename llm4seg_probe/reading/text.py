@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import yaml
 
 from llm4seg_probe.errors import UserError
 from llm4seg_probe.reading.bounds import as_error, bound, refuse_more
+from llm4seg_probe.reading.names import refuse_other_than_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +26,61 @@ _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
 _CELL_ENDS = re.compile(rb"[,;\t|]")
 
 
+_CHUNK = 2**22
+_SAVE = "save it as UTF-8 text"
+_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16",
+          b"\xfe\xff": "UTF-16"}  # fmt: skip
+"""Byte-order marks of encodings with several bytes a character, the longer ones first."""
+
+
+def read_bytes(path: Path, error: type[UserError], limit: str = "text") -> bytes:
+    """All bytes of a regular file of bounded size.
+
+    Raises ``error`` for a larger one, and for a pipe or device, also behind a link. What the file
+    system says of the size is not relied on: no more than the bound is read.
+    """
+    path = Path(path)
+    with as_error(path, error):
+        return b"".join(_pieces(path, error, limit))
+
+
+def _pieces(path: Path, error: type[UserError], limit: str) -> Iterator[bytes]:
+    """The bytes of a regular file, piece by piece, until the bound is passed."""
+    refuse_other_than_file(path, error)
+    size = path.stat().st_size
+    refuse_more(limit, size, f"{path}: has {size:,} bytes", error)
+    left = int(min(bound(limit), sys.maxsize - 1)) + 1
+    with open(path, "rb") as stream:
+        while left > 0 and (piece := stream.read(min(left, _CHUNK))):
+            left -= len(piece)
+            yield piece
+    if left <= 0:
+        most = int(bound(limit)) + 1
+        refuse_more(limit, most, f"{path}: has {most:,} bytes or more", error)
+
+
+def decoded(content: bytes, path: Path, error: type[UserError], encoding: str = "utf-8") -> str:
+    """Bytes as text, line ends as line feeds. Raises ``error`` that says how to save it else."""
+    mark = next((name for start, name in _MARKS.items() if content.startswith(start)), "")
+    if mark or b"\0" in content[:4096]:
+        kind = f"is {mark}" if mark else "holds bytes that are no UTF-8 text (UTF-16?)"
+        raise error(f"{path}: {kind}: {_SAVE}")
+    try:
+        return io.TextIOWrapper(io.BytesIO(content), encoding=encoding).read()
+    except UnicodeDecodeError as failure:
+        raise error(
+            f"{path}: is no UTF-8 text (byte {failure.start:,} is 0x{content[failure.start]:02x}): "
+            f"{_SAVE}"
+        ) from failure
+
+
 def read_text(
     path: Path, error: type[UserError], *, encoding: str = "utf-8", limit: str = "text"
 ) -> str:
     """A text file of bounded size. Raises ``error`` for a larger one, or another encoding."""
     path = Path(path)
     with as_error(path, error):
-        size = path.stat().st_size
-        refuse_more(limit, size, f"{path}: has {size:,} bytes", error)
-        return path.read_text(encoding=encoding)
+        return decoded(read_bytes(path, error, limit), path, error, encoding)
 
 
 def read_json(path: Path, error: type[UserError], *, encoding: str = "utf-8-sig") -> Any:
@@ -77,8 +126,9 @@ def table_guard(
     """
     path = Path(path)
     with as_error(path, error, what):
-        size = path.stat().st_size
-        refuse_more("table", size, f"{path}: has {size:,} bytes", error)
+        # Counted, and not asked of the file system: what is read in the block is as long.
+        for _ in _pieces(path, error, "table"):
+            pass
         with open(path, "rb") as stream:
             first = stream.readline(int(1e6))
         columns = 1 + len(_CELL_ENDS.findall(first))

@@ -21,6 +21,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import TableError
+from llm4seg_probe.reading.names import refuse_other_than_file
 from llm4seg_probe.reading.text import table_guard
 from llm4seg_probe.statistics import nnunet_summary
 from llm4seg_probe.statistics.roles import NAMES
@@ -63,6 +64,7 @@ def read_files(paths: Sequence[Path]) -> TableFile:
     if not files:
         raise TableError("name at least one file: a CSV table, or nnU-Net's summary.json")
     for file in files:
+        refuse_other_than_file(file, TableError)
         if not file.is_file():
             raise TableError(f"no such table: {file}")
     summaries = [file for file in files if file.suffix.lower() == ".json"]

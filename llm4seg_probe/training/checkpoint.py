@@ -26,7 +26,7 @@ from llm4seg_probe.data.splits import Split
 from llm4seg_probe.errors import CheckpointError, ConfigError, DataError
 from llm4seg_probe.llm.stored_weights import LayerIdentity
 from llm4seg_probe.reading.bounds import reason, refuse_deep_values
-from llm4seg_probe.reading.names import is_plain, shown
+from llm4seg_probe.reading.names import is_plain, other_than_file, shown
 from llm4seg_probe.reading.torch_archive import read_archive
 from llm4seg_probe.storage import atomically
 
@@ -206,8 +206,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        what = "is a folder; give the run.pt inside it" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"{path} {what}")
+        inside = "is a folder; give the run.pt inside it" if path.is_dir() else ""
+        raise CheckpointError(f"{path} {inside or other_than_file(path) or 'does not exist'}")
     if not _is_archive(path):
         raise CheckpointError(f"{path} {_what_else(path)}")
     content = read_archive(path)

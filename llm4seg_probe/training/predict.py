@@ -19,7 +19,7 @@ from llm4seg_probe.data.layouts.documented import DESCRIPTION, modality_of, read
 from llm4seg_probe.data.layouts.plain import IMAGES, TABLES, by_stem
 from llm4seg_probe.data.leftovers import unused
 from llm4seg_probe.errors import DataError
-from llm4seg_probe.reading.names import IRREGULAR, is_irregular
+from llm4seg_probe.reading.names import IRREGULAR, is_irregular, refuse_other_than_file
 from llm4seg_probe.storage import atomically
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def images_in(place: Path) -> dict[str, Path]:
     In natural order, masks beside them left alone. Raises DataError that names the place.
     """
     if not place.exists():
+        refuse_other_than_file(place, DataError)
         raise DataError(f"no such file or folder: {place}")
     if is_irregular(place):
         raise DataError(f"{place}: {IRREGULAR}")

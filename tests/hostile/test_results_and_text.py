@@ -206,6 +206,25 @@ def test_json_is_bounded(text: str, tmp_path: Path) -> None:
         read_json(tmp_path / "a.json", UserError)
 
 
+ENCODINGS = {
+    "utf-16": r"a\.json: is UTF-16: save it as UTF-8 text",
+    "utf-32": r"a\.json: is UTF-32: save it as UTF-8 text",
+    "utf-16-le": r"a\.json: holds bytes that are no UTF-8 text \(UTF-16\?\): save it as UTF-8 text",
+    "latin-1": r"a\.json: is no UTF-8 text \(byte 2 is 0xe4\): save it as UTF-8 text",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_text_in_another_encoding_is_refused_with_the_remedy(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes('["ä"]'.encode(encoding))
+    for reader in (read_json, read_yaml_values):
+        with pytest.raises(UserError, match=ENCODINGS[encoding]):
+            reader(path, UserError)
+    path.write_bytes('["ä"]'.encode("utf-8-sig"))
+    assert read_json(path, UserError) == read_yaml_values(path, UserError) == ["ä"]
+
+
 def test_brackets_in_strings_are_no_depth(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": "' + "[" * 500 + '\\"{"}')
     assert read_json(tmp_path / "a.json", UserError) == {"a": "[" * 500 + '"{'}

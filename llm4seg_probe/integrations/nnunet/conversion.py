@@ -24,6 +24,7 @@ from llm4seg_probe.integrations.nnunet.sealing import SEAL_KEY, Identity, Keeper
 from llm4seg_probe.llm.stored_weights import LayerIdentity
 from llm4seg_probe.models.network import build_network, parameter_groups
 from llm4seg_probe.models.nnunet_plans import PREPROCESSED, section_of
+from llm4seg_probe.reading.text import read_json
 from llm4seg_probe.training import checkpoint
 from llm4seg_probe.training.stored_run import run_content
 
@@ -235,7 +236,7 @@ def _fold(
         return there, there
     splits = _splits_file(folder)
     if splits is not None:
-        folds = json.loads(splits.read_text(encoding="utf-8"))
+        folds = read_json(splits, DataError)
         if int(found.fold) < len(folds):
             fold = folds[int(found.fold)]
             return sorted(fold["train"]), sorted(fold["val"])

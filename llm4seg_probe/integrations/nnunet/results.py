@@ -18,6 +18,7 @@ from llm4seg_probe.arms import ARMS
 from llm4seg_probe.errors import ConfigError, TableError
 from llm4seg_probe.integrations.nnunet.names import folder_name, is_ours, trainer_name
 from llm4seg_probe.models.nnunet_plans import KEY, read_json
+from llm4seg_probe.reading.text import read_json_object
 from llm4seg_probe.storage import atomically
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ def _classes(place: Path) -> dict[str, str]:
     path = place / "dataset.json"
     if not path.is_file():
         return {}
-    labels = json.loads(path.read_text(encoding="utf-8")).get("labels", {})
+    labels = read_json_object(path, TableError).get("labels", {})
     return {_label(str(value)): str(name) for name, value in labels.items()}
 
 
