@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from llm4seg_probe.data import dicom_series
 from llm4seg_probe.data.collection import Collection, Sample
@@ -34,10 +35,12 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 _REPEATED = re.compile(
-    r"(.+?)[_\-. ](?:(?:frame|slice|view|visit|ses|session|scan|time|tp|baseline|followup|pre|post|"
-    r"left|right|ed|es|od|os|l|r|img|image|z|t|v|a|b)[_\-]?\d*)",
+    r"(.+?)(?:[_\-. ](?:frame|slice|view|visit|ses|session|scan|time|tp|baseline|followup|pre|post|"
+    r"left|right|ed|es|od|os|l|r|img|image|z|t|v|a|b|crop|patch|tile|window|roi|row|col|[xyrc](?=\d)|"
+    r"[lr]?(?:cc|mlo|ml|lm|lmo|xccl?)|ap|pa|lat|[xr]\d+[yc])[_\-]?\d*)+",
     re.IGNORECASE,
 )
+"""A name with what tells apart several images of one: times, sides, views, places of crops."""
 _WRITE = "name the patients in groups.csv (image, group)"
 
 Rows = dict[str, dict[str, str]]
@@ -45,8 +48,43 @@ Rows = dict[str, dict[str, str]]
 
 def column_of_groups(columns: Iterable[str]) -> str | None:
     """The column that says whose an image is: ``group``, else patient, subject or case."""
+    return next(iter(columns_of_groups(columns)), None)
+
+
+def columns_of_groups(columns: Iterable[str]) -> list[str]:
+    """All columns that may say whose an image is, the one that counts first."""
     known = {re.sub(r"[\s_\-]", "", name.lower()): name for name in reversed(list(columns))}
-    return next((known[name] for name in (GROUP, *_PATIENT) if name in known), None)
+    return [known[name] for name in (GROUP, *_PATIENT) if name in known]
+
+
+def other_patients(rows: Sequence[Mapping[Any, str]], path: Path) -> Iterator[Finding]:
+    """Findings on further columns of patients that group the rows otherwise than the first."""
+    columns = columns_of_groups(map(str, rows[0])) if rows else []
+    column = columns[0] if columns else ""
+    for other in columns[1:]:
+        pairs = {
+            (alike(row[column]), alike(row[other])): (row[column], row[other])
+            for row in rows
+            if _is_known(row[column]) and _is_known(row[other])
+        }
+        groups_of: dict[str, list[str]] = defaultdict(list)
+        for (_, patient), (written, _) in pairs.items():
+            groups_of[patient].append(written)
+        parted = {patient: groups for patient, groups in groups_of.items() if len(groups) > 1}
+        said = f"{path.name}: the columns '{column}' and '{other}' say different things"
+        if parted:
+            patient, groups = next(iter(parted.items()))
+            what = f"{said}: {other} '{patient}' is in {' and in '.join(groups[:3])}"
+            advice = f"'{column}' is taken, and a split may part such a {other}: mend one column"
+            yield Finding("warning", KIND, (), f"{what} ({len(parted)} such in all)", advice)
+        elif len(pairs) > len({group for group, _ in pairs}):
+            what = f"{said}: several of '{other}' are in one {column}"
+            advice = f"'{column}' is taken; take that column out if '{other}' is meant"
+            yield Finding("note", KIND, (), what, advice)
+
+
+def _is_known(cell: str) -> bool:
+    return bool(cell) and cell.strip().lower() not in _BLANK
 
 
 def column_of_images(columns: Iterable[str]) -> str | None:
@@ -77,7 +115,7 @@ def matched(
         if image is None:
             strangers.append(row[image_column])
             continue
-        group = "" if row[group_column].strip().lower() in _BLANK else row[group_column]
+        group = row[group_column] if _is_known(row[group_column]) else ""
         known = {**row, GROUP: group, IMAGE: image}
         if found.get(image, known)[GROUP] != known[GROUP]:
             raise DataError(
@@ -85,7 +123,8 @@ def matched(
                 f"'{known[GROUP]}'"
             )
         found[image] = known
-    return found, _left_over(path, names, found, strangers, group_column)
+    left = _left_over(path, names, found, strangers, group_column)
+    return found, [*left, *other_patients(table, path)]
 
 
 def _meant(written: str, finder: Matcher, endings: Sequence[str]) -> str | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from llm4seg_probe.data import dicom_series, formats
 from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.findings import Finding
+from llm4seg_probe.data.groups import column_of_groups, column_of_images
 from llm4seg_probe.reading.names import DEAD_LINK
 
 
@@ -41,6 +44,16 @@ _BESIDE = (
     ".py", ".sh", ".log", ".doc", ".docx", ".xls", ".xlsx", ".raw", ".zraw", ".sha256", ".md5",
 )  # fmt: skip
 """Suffixes of what lies beside images without being one."""
+READ = ("groups.csv", "samples.csv")
+"""Names of tables that say whose the images are."""
+CALL_IT_GROUPS = (
+    "If it says whose the images are, call it groups.csv (a CSV table with the columns image and "
+    "group), and put it beside the folders of the images and masks"
+)
+_TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".ods")
+_PATIENTS = re.compile(r"(groups?|samples?|patients?|subjects?|participants?)([_\-. ].*)?\.\w+")
+_OF_PATIENTS = "it looks like a table of patients"
+_HEADER = 2**16  # bytes of a first line that are looked at
 Reason = Callable[[Path], str]
 
 
@@ -63,15 +76,57 @@ def unused(
     these is not used.
     """
     taken = set(used)
+    tables = _tables_of_patients(root, folder, taken)
     found: dict[tuple[str, bool], list[str]] = {}
     for path in sorted(folder.iterdir()):
-        if path in taken or is_of_a_system(path):
+        if path in taken or is_of_a_system(path) or path in tables:
             continue
         what, worth = _why(path, readable, reason)
         if what:
             found.setdefault((what, worth), []).append(path.relative_to(root).as_posix())
     for (what, worth), paths in found.items():
         yield finding(paths, what, warning=worth)
+    yield from _about_tables(root, tables)
+
+
+def tables_of_patients(folder: Path) -> Iterator[Finding]:
+    """A finding on files beside the folders of images that may say whose the images are."""
+    yield from _about_tables(folder, _tables_of_patients(folder, folder, ()))
+
+
+def _about_tables(root: Path, tables: Iterable[Path]) -> Iterator[Finding]:
+    paths = [path.relative_to(root).as_posix() for path in tables]
+    if paths:
+        yield replace(finding(paths, _OF_PATIENTS), advice=CALL_IT_GROUPS)
+
+
+def _tables_of_patients(root: Path, folder: Path, used: Iterable[Path]) -> list[Path]:
+    """Files that look like a table of patients, where the data set has none that is read."""
+    if any((root / name).is_file() for name in READ):
+        return []
+    taken = set(used)
+    there = (path for path in sorted(folder.iterdir()) if path not in taken)
+    return [path for path in there if not is_of_a_system(path) and _is_of_patients(path)]
+
+
+def _is_of_patients(path: Path) -> bool:
+    """Whether a file says by its name, or by its header, whose the images are."""
+    suffix = path.suffix.lower()
+    if suffix not in _TABLES or not path.is_file():
+        return False
+    if _PATIENTS.fullmatch(path.name.lower()):
+        return True
+    if suffix not in (".csv", ".tsv", ".txt"):
+        return False
+    try:
+        with path.open("rb") as stream:
+            first = stream.readline(_HEADER)
+    except OSError:
+        return False
+    columns = [
+        cell.strip(" \"'\r\n") for cell in re.split(r"[,;\t]", first.decode("utf-8", "replace"))
+    ]
+    return column_of_groups(columns) is not None and column_of_images(columns) is not None
 
 
 def finding(paths: Iterable[str], why: str, *, warning: bool = True) -> Finding:

@@ -108,6 +108,16 @@ def refuse_other_than_file(path: Path, error: type[UserError]) -> None:
         raise error(f"{path}: {other}")
 
 
+def is_file_there(path: Path, error: type[UserError]) -> bool:
+    """Whether there is a file; raises ``error`` where something else stands in its place.
+
+    What is optional in a folder is asked for by this: a file that is there and cannot be opened is
+    not passed over as if there were none.
+    """
+    refuse_other_than_file(path, error)
+    return is_there(path)
+
+
 def is_link(path: Path) -> bool:
     """Whether a path is a link, wherever it leads; at one that no file can have there is none."""
     try:

@@ -16,7 +16,8 @@ from llm4seg_probe.data.collection import RawImage
 from llm4seg_probe.data.contact_sheet import outlined
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.layouts.documented import DESCRIPTION, modality_of, read_description
-from llm4seg_probe.data.layouts.plain import IMAGES, TABLES, by_stem
+from llm4seg_probe.data.layouts.other_names import IMAGES
+from llm4seg_probe.data.layouts.plain import TABLES, by_stem, none_in
 from llm4seg_probe.data.leftovers import unused
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.reading.names import IRREGULAR, is_irregular, refuse_other_than_file
@@ -45,7 +46,7 @@ def images_in(place: Path) -> dict[str, Path]:
     folder = place / IMAGES if (place / IMAGES).is_dir() else place
     images = by_stem(folder)
     if not images:
-        raise DataError(f"{folder}: no images ({', '.join(formats.SUFFIXES)}) in this folder")
+        raise none_in(folder)
     return images
 
 

@@ -32,9 +32,9 @@ from llm4seg_probe.data.layouts.dataset_json import (
 )
 from llm4seg_probe.data.layouts.documented import check_classes, file_inside, modality_of
 from llm4seg_probe.data.layouts.plain import read_groups
-from llm4seg_probe.data.leftovers import unused
+from llm4seg_probe.data.leftovers import tables_of_patients, unused
 from llm4seg_probe.errors import DataError
-from llm4seg_probe.reading.names import IRREGULAR, is_irregular, is_there
+from llm4seg_probe.reading.names import IRREGULAR, is_file_there, is_irregular, is_there
 
 LISTS = {"training": "train", "validation": "val"}
 """Lists of ``dataset.json`` that hold labels, and the side that their images are on."""
@@ -45,7 +45,7 @@ def is_decathlon(folder: Path) -> bool:
 
     nnU-Net's first version wrote the list too, but its files have a channel's number in addition.
     """
-    if not (folder / DESCRIPTION).is_file():
+    if not is_file_there(folder / DESCRIPTION, DataError):
         return False
     listed = read_json(folder / DESCRIPTION).get("training")
     if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
@@ -105,6 +105,7 @@ def _left_over(
     folder: Path, samples: list[Sample], description: dict[str, Any]
 ) -> Iterator[Finding]:
     """Findings on images and labels beside those listed, and on the list without labels."""
+    yield from tables_of_patients(folder)
     used = {path.absolute() for sample in samples for path in sample.files}
     reason = f"{DESCRIPTION} does not list it"
     for place in sorted({path.parent for path in used if path.parent != folder.absolute()}):

@@ -22,6 +22,8 @@ With a ``fingerprint`` in ``dataset.json``, a folder whose files changed since i
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,14 +36,21 @@ from llm4seg_probe.data import (
 )
 from llm4seg_probe.data.collection import FOREGROUND, SIDES, Collection, Labels, Sample
 from llm4seg_probe.data.findings import Finding
-from llm4seg_probe.data.groups import column_of_groups
+from llm4seg_probe.data.groups import column_of_groups, columns_of_groups, other_patients
 from llm4seg_probe.data.layouts.dataset_json import refuse_other_background
 from llm4seg_probe.data.names import normal, on_disk
 from llm4seg_probe.data.stated import usable
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.reading.bounds import reason
-from llm4seg_probe.reading.names import IRREGULAR, inside, is_irregular, is_there, shown
-from llm4seg_probe.reading.text import read_json_object, table_guard
+from llm4seg_probe.reading.names import (
+    IRREGULAR,
+    inside,
+    is_file_there,
+    is_irregular,
+    is_there,
+    shown,
+)
+from llm4seg_probe.reading.text import decoded, read_bytes, read_json_object, table_guard
 from llm4seg_probe.storage import atomically, write_json
 
 DESCRIPTION = "dataset.json"
@@ -51,6 +60,8 @@ SPACINGS = ("spacing_z", "spacing_y", "spacing_x")
 SEVERAL = ";"
 """Stands between the paths of several files in one cell."""
 
+_UTF16, _UTF32 = (b"\xff\xfe", b"\xfe\xff"), b"\xff\xfe\0\0"
+_MARK = re.compile(r"[;\t]")
 _NEEDED = ("image", "image_file", "mask_file")
 COLUMNS = ("image", "group", "modality", "slice", "slice_spacing", *SPACINGS, "together", "side")
 """Columns of a table of images that are read, beside those of the files."""
@@ -99,7 +110,7 @@ def _row(folder: Path, sample: Sample) -> dict[str, Any]:
 def is_layout(folder: Path) -> bool:
     """Whether the folder's ``samples.csv`` says where images and masks lie."""
     path = folder / SAMPLES
-    return path.is_file() and set(_NEEDED) <= set(_table(path).columns)
+    return is_file_there(path, DataError) and set(_NEEDED) <= set(_table(path).columns)
 
 
 def read_layout(folder: Path, classes: tuple[str, ...]) -> Collection:
@@ -144,7 +155,7 @@ def read_layout(folder: Path, classes: tuple[str, ...]) -> Collection:
 def read_description(folder: Path) -> dict[str, Any]:
     """Contents of ``dataset.json``; an empty dictionary where there is none."""
     path = folder / DESCRIPTION
-    if not path.exists():
+    if not is_file_there(path, DataError):
         return {}
     description = read_json_object(path, DataError)
     classes = description.get("classes", {})
@@ -179,8 +190,25 @@ def check_classes(classes: tuple[str, ...], labels: Labels, path: Path) -> None:
 
 def _table(path: Path) -> pd.DataFrame:
     with table_guard(path, DataError, "not a readable table"):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        text = _text_of(read_bytes(path, DataError, "table"), path)
+        separator = _separator(text.partition("\n")[0])
+        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
         return _normal(table)
+
+
+def _text_of(content: bytes, path: Path) -> str:
+    """UTF-8, or UTF-16 with its mark, as Excel writes "Unicode text"; raises DataError."""
+    if content.startswith(_UTF16) and not content.startswith(_UTF32):
+        content = content.decode("utf-16").encode()
+    return decoded(content, path, DataError, "utf-8-sig")
+
+
+def _separator(header: str) -> str:
+    """The comma; semicolons or tabs where the header has these and no comma.
+
+    Within cells semicolons stand between paths (``SEVERAL``), so that the header alone is asked.
+    """
+    return "," if "," in header else max(";\t", key=header.count) if _MARK.search(header) else ","
 
 
 def _normal(table: pd.DataFrame) -> pd.DataFrame:
@@ -251,12 +279,14 @@ def about_rows(table: pd.DataFrame, path: Path, known: Iterable[str]) -> Iterato
     if column is not None and column != "group":
         what = f"{path.name}: the column '{column}' says whose an image is"
         yield Finding("note", "groups", (), what, "Call it 'group' to say so yourself")
+    yield from other_patients(table.to_dict("records"), path)
     if column is not None and (blank := int((table[column] == "").sum())):
         what = (
             f"{path.name}: {blank} row(s) have an empty {column} and count as patients of their own"
         )
         yield Finding("warning", "groups", (), what, "Fill the cells, if it is known")
-    others = [str(name) for name in table.columns if name not in {*known, column, *COLUMNS}]
+    told = {*known, *columns_of_groups(map(str, table.columns)), *COLUMNS}
+    others = [str(name) for name in table.columns if name not in told]
     if others:
         what = f"{path.name}: columns that are not used: {', '.join(others)}"
         yield Finding("note", "not used", (), what, "Nothing needs to be done")

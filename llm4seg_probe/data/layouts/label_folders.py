@@ -15,15 +15,16 @@ from llm4seg_probe.data.collection import Collection, Sample
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.label_values import from_names
 from llm4seg_probe.data.layouts.documented import SIDE_OF, modality_of, read_description
-from llm4seg_probe.data.layouts.plain import ENDINGS, IMAGES, MASKS, TABLES, by_stem, read_groups
+from llm4seg_probe.data.layouts.other_names import IMAGES, MASKS, under_other_names
+from llm4seg_probe.data.layouts.plain import ENDINGS, TABLES, by_stem, read_groups
 from llm4seg_probe.data.leftovers import is_of_a_system, unused
 from llm4seg_probe.errors import DataError
 
 
 def is_folders_of_classes(folder: Path) -> bool:
-    """Whether a folder without ``images/`` and ``masks/`` has images in folders below it."""
+    """Whether a folder has images in folders below it, and none of these means images or masks."""
     inner = _inner(folder)
-    if any(path.name in (IMAGES, MASKS) for path in inner):
+    if any(path.name in (IMAGES, MASKS) for path in inner) or under_other_names(folder):
         return False
     return any(_holds_images(path) for _, path in _class_folders(folder))
 

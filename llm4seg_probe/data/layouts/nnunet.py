@@ -30,10 +30,11 @@ from llm4seg_probe.data.layouts.dataset_json import (
     read_json,
 )
 from llm4seg_probe.data.layouts.documented import check_classes, modality_of
-from llm4seg_probe.data.layouts.plain import by_stem, read_groups
-from llm4seg_probe.data.leftovers import unused
+from llm4seg_probe.data.layouts.plain import by_stem, none_in, read_groups
+from llm4seg_probe.data.leftovers import tables_of_patients, unused
 from llm4seg_probe.data.names import Matcher
 from llm4seg_probe.errors import DataError
+from llm4seg_probe.reading.names import is_file_there
 
 IMAGES, LABELS, UNLABELLED = "imagesTr", "labelsTr", "imagesTs"
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
@@ -47,7 +48,7 @@ def is_nnunet(folder: Path) -> bool:
 def read_nnunet(folder: Path, classes: tuple[str, ...]) -> Collection:
     """Open such a folder; raises DataError that names the file."""
     path = folder / DESCRIPTION
-    if not path.is_file():
+    if not is_file_there(path, DataError):
         raise DataError(f"{folder}: has {IMAGES}, but no {DESCRIPTION}, which names the labels")
     if not (folder / LABELS).is_dir():
         raise DataError(f"{folder}: has {IMAGES}, but no {LABELS}")
@@ -101,6 +102,7 @@ def read_nnunet(folder: Path, classes: tuple[str, ...]) -> Collection:
 
 def _left_over(folder: Path, samples: list[Sample]) -> Iterator[Finding]:
     """Findings on images and labels that belong to no case, and on the cases without labels."""
+    yield from tables_of_patients(folder)
     used = {path for sample in samples for path in sample.files}
     for place in (IMAGES, LABELS):
         reason = f"no case of {IMAGES} has its name"
@@ -121,7 +123,7 @@ def _cases(folder: Path, channels: tuple[str, ...]) -> dict[str, tuple[Path, ...
             raise DataError(f"{path}: the name ends in no channel, such as {stem}_0000")
         found.setdefault(match["case"], {})[int(match["channel"])] = path
     if not found:
-        raise DataError(f"{folder}: no images in this folder")
+        raise none_in(folder)
     # One file may hold the three channels of a colour picture, so the files count, not the names.
     expected = max(len(files) for files in found.values())
     if channels and expected not in (1, len(channels)):

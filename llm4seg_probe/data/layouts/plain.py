@@ -24,10 +24,16 @@ from llm4seg_probe.data.layouts.documented import (
     read_description,
     read_table,
 )
-from llm4seg_probe.data.leftovers import is_of_a_system, unused
+from llm4seg_probe.data.layouts.other_names import (
+    IMAGES,
+    MASKS,
+    images_below,
+    under_other_names,
+)
+from llm4seg_probe.data.leftovers import CALL_IT_GROUPS, READ, finding, is_of_a_system, unused
 from llm4seg_probe.data.names import Matcher, alike, normal
 from llm4seg_probe.errors import DataError
-from llm4seg_probe.reading.names import IRREGULAR, is_irregular
+from llm4seg_probe.reading.names import IRREGULAR, is_file_there, is_irregular
 
 KIND = "classes of folders"
 _NUMBER = re.compile(r"^\d+[\s_\-.]+(?=\D)")
@@ -124,16 +130,17 @@ def _key(name: str) -> str:
     return re.sub(r"[^\w]+|_", " ", alike(name)).strip()
 
 
-IMAGES, MASKS = "images", "masks"
 ENDINGS = ("_mask", "_segmentation", "_seg", "_label")
 """What a mask's name may have behind the image's, in any case."""
-TABLES = ("groups.csv", "samples.csv")
+TABLES = READ
 
 
 def read_folder(folder: Path, classes: tuple[str, ...]) -> Collection:
     """Open a folder with ``images/`` and ``masks/``; raises DataError that names what is wrong."""
     for name in (IMAGES, MASKS):
         if not (folder / name).is_dir():
+            if meant := under_other_names(folder):
+                raise DataError(f"{folder}: has no folder '{name}': {meant}")
             there = sorted(path.name for path in folder.iterdir())[:8]
             raise DataError(
                 f"{folder}: has no folder '{name}'; it holds {', '.join(there) or 'nothing'}. "
@@ -142,9 +149,7 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Collection:
             )
     images = by_stem(folder / IMAGES)
     if not images:
-        raise DataError(
-            f"{folder / IMAGES}: no images ({', '.join(formats.SUFFIXES)}) in this folder"
-        )
+        raise none_in(folder / IMAGES)
     places, noticed = class_folders(
         folder / MASKS, classes, lambda place: _images_masked_in(place, images)
     )
@@ -176,6 +181,20 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Collection:
     return Collection(folder.resolve().name, tuple(samples), classes, noticed=tuple(noticed))
 
 
+def none_in(folder: Path) -> DataError:
+    """The error for a folder without images, which says where they lie if that is one deeper."""
+    below = images_below(folder)
+    if below is None:
+        return DataError(f"{folder}: no images ({', '.join(formats.SUFFIXES)}) in this folder")
+    inside = below.relative_to(folder)
+    return DataError(
+        f"{folder}: no images in this folder itself; there are some in folders below it "
+        f"({inside.as_posix()}): move them up, each with its folder's name ("
+        f"{'_'.join(inside.parts)}), masks alike, or list image, mask and group in a CSV table "
+        "and give that as the data set"
+    )
+
+
 def _left_over(folder: Path, places: list[Path], used: set[Path]) -> Iterator[Finding]:
     """Findings on what lies in the folder and is not used."""
     inside = {*used, *places}
@@ -183,7 +202,8 @@ def _left_over(folder: Path, places: list[Path], used: set[Path]) -> Iterator[Fi
         yield from unused(folder, place, inside, formats.is_image, "no image has its name")
     own = {folder / name for name in (IMAGES, MASKS, DESCRIPTION, *TABLES)}
     for found in unused(folder, folder, own, formats.is_image, "it lies outside of images/"):
-        yield replace(found, severity="note", advice="Nothing needs to be done")
+        meant = found.advice == CALL_IT_GROUPS
+        yield found if meant else replace(found, severity="note", advice="Nothing needs to be done")
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
@@ -258,10 +278,15 @@ _SECOND = re.compile(rf"({'|'.join(ENDINGS)})[_\- ]?\(?\d+\)?$", re.IGNORECASE)
 
 def read_groups(folder: Path, images: Iterable[str]) -> tuple[Rows, list[Finding]]:
     """Rows of ``groups.csv`` or ``samples.csv`` by image, and what matches on neither side."""
-    path = next((folder / name for name in TABLES if (folder / name).is_file()), None)
-    if path is None:
+    there = [folder / name for name in TABLES if is_file_there(folder / name, DataError)]
+    if not there:
         return {}, []
+    path = there[0]
     table = read_table(path, ())
     rows = [{str(name): str(value) for name, value in row.items()}
             for row in table.to_dict("records")]  # fmt: skip
-    return matched(rows, images, path, ENDINGS)
+    known, noticed = matched(rows, images, path, ENDINGS)
+    for other in there[1:]:
+        why = f"{path.name} says whose the images are"
+        noticed.append(finding((other.name,), why, warning=False))
+    return known, noticed
