@@ -10,14 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from llm4seg_probe import progress
-from llm4seg_probe.data import (
-    formats,
-    mask_values,
-)
+from llm4seg_probe.data import formats
 from llm4seg_probe.data.collection import Collection, RawImage, Sample
-from llm4seg_probe.data.file_findings import palette, picture, scale, stated_in, two_spacings
+from llm4seg_probe.data.file_findings import (
+    modality,
+    palette,
+    picture,
+    scale,
+    stated_in,
+    transparency,
+    two_spacings,
+)
 from llm4seg_probe.data.findings import Finding, merged
 from llm4seg_probe.data.label_values import label_counts
+from llm4seg_probe.data.mask_findings import EXPORT, mask_labels
 from llm4seg_probe.data.near_duplicates import BITS, DISTANCE, near_duplicates, perceptual_hash
 from llm4seg_probe.data.places import compared, place_of
 from llm4seg_probe.data.splits import SIDES, Split, problems
@@ -26,7 +32,6 @@ from llm4seg_probe.errors import DataError
 REPLACE = "Repair or replace the file, or take the image out of the set"
 _NEARLY_ALL = 0.9
 """Share of the images in which a class has most of the pixels from which masks are doubted."""
-EXPORT = "Export the mask again, one whole number per class"
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +121,9 @@ def inspect_files(collection: Collection, sample: Sample) -> tuple[str, list[Fin
     """How the image's axes run, and what is odd about its files: depth, mask values, places."""
     found: list[Finding] = []
     place = place_of(sample.image_file)
+    found += modality(sample)
     for path in (sample.image_file, *sample.channel_files):
-        found += picture(sample, path)
+        found += [*picture(sample, path), *transparency(sample, path, "image")]
     found += stated_in(sample, "image", place)
     found += two_spacings(sample)
     for path in sample.channel_files:
@@ -125,7 +131,8 @@ def inspect_files(collection: Collection, sample: Sample) -> tuple[str, list[Fin
         found += [*stated_in(sample, "channel", other), *compared(sample, path, place, other)]
     for path in sample.mask_files:
         other = place_of(path)
-        found += [*palette(sample, path), *_values(collection, sample, path)]
+        found += transparency(sample, path, "mask")
+        found += [*palette(sample, path), *mask_labels(collection, sample, path)]
         found += [*stated_in(sample, "mask", other), *compared(sample, path, place, other)]
     return place.axes, found
 
@@ -143,55 +150,6 @@ def tell_of_first(collection: Collection) -> None:
                 f"{collection.name}: {finding.sentence} (seen at the first image; llm4seg-probe "
                 "data check reads all)"
             )
-
-
-def _values(collection: Collection, sample: Sample, path: Path) -> Iterator[Finding]:
-    names = (sample.image,)
-    binary = len(collection.classes) == 1 or len(sample.mask_files) > 1
-    if binary and not collection.labels and formats.suffix_of(path) in formats.PICTURES:
-        yield from _soft(names, path)
-        return
-    try:
-        values = [int(value) for value in np.unique(formats.read_labels(path)) if value != 0]
-    except DataError as error:
-        # What training reads is fine: one slice of it, or what is left after a threshold.
-        yield Finding("warning", "mask values", names, str(error), EXPORT)
-        return
-    if mask_values.rounded(formats.read_pixels(path)):
-        what = "labels are not quite whole numbers in the file, and were rounded"
-        advice = "A scale factor of the header made them; store whole numbers without one"
-        yield Finding("warning", "mask values", names, what, advice)
-    if collection.labels:
-        named = set(np.hstack([*collection.labels.values()]).tolist())
-        unnamed = [value for value in values if value not in named]
-        if unnamed:
-            what = f"masks hold labels that dataset.json does not name: {_listed(unnamed)}"
-            advice = "They count as background; name them if they are classes"
-            yield Finding("warning", "mask values", names, what, advice)
-    elif binary and len(values) > 1:
-        what = f"masks hold several labels, all taken as one class: {_listed(values)}"
-        advice = "Name the classes (--classes) to keep them apart"
-        yield Finding("warning", "mask values", names, what, advice)
-
-
-def _soft(names: tuple[str, ...], path: Path) -> Iterator[Finding]:
-    """Grey levels of a picture's mask, which a threshold takes away."""
-    pixels = formats.read_picture(path, mask=True).pixels[0]
-    if (
-        not np.issubdtype(pixels.dtype, np.integer)
-        and (odd := pixels[np.rint(pixels) != pixels]).size
-    ):
-        what = f"{path}: a mask holds whole numbers, this one has {float(odd.flat[0])}"
-        yield Finding("warning", "mask values", names, what, EXPORT)
-    elif np.unique(pixels[pixels != 0]).size > 1:
-        what = "masks hold grey levels between nothing and foreground"
-        advice = "They are cut at half the scale (JPEG noise, soft edges); name classes if labels"
-        yield Finding("warning", "mask values", names, what, advice)
-
-
-def _listed(values: list[int]) -> str:
-    shown = ", ".join(map(str, values[:8]))
-    return shown + (f" and {len(values) - 8} more" if len(values) > 8 else "")
 
 
 TOGETHER = "`data split --group-duplicates` keeps them on one side"

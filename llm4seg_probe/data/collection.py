@@ -15,6 +15,7 @@ from llm4seg_probe.data import formats
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.progress import track
+from llm4seg_probe.reading.names import as_utf8, is_utf8
 from llm4seg_probe.storage import sha256_of_file
 
 FOREGROUND = "foreground"
@@ -230,6 +231,8 @@ def fingerprint_of(samples: tuple[Sample, ...]) -> str:
     paths = dict.fromkeys(path for sample in samples for path in sample.files)
     contents = {path: _content_of(path) for path in track(paths, "Checking the files")}
     for sample in samples:
+        if not is_utf8(sample.image):
+            raise DataError(f"the name of the image '{as_utf8(sample.image)}' is not in UTF-8")
         parts = [sample.image, sample.group, sample.modality, str(sample.slice)]
         if sample.labels is not None:
             parts.append("".join(str(int(has)) for has in sample.labels))

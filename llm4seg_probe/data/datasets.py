@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from llm4seg_probe.data import (
     spine,
 )
 from llm4seg_probe.data.collection import FOREGROUND, Collection
+from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.groups import with_patients
 from llm4seg_probe.data.layouts import (
     decathlon,
@@ -32,7 +33,14 @@ from llm4seg_probe.data.prepare.papers import SETS
 from llm4seg_probe.data.spine_cases import CASES
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.reading.bounds import reason
-from llm4seg_probe.reading.names import IRREGULAR, is_irregular, is_there, refuse_other_than_file
+from llm4seg_probe.reading.names import (
+    IRREGULAR,
+    as_utf8,
+    is_irregular,
+    is_there,
+    is_utf8,
+    refuse_other_than_file,
+)
 
 NAMED: dict[str, Callable[[tuple[str, ...]], Collection]] = {
     spine.NAME: spine.open_spine,
@@ -76,6 +84,9 @@ def open_collection(name_or_folder: str, *, classes: tuple[str, ...] = (FOREGROU
     folder or file, DownloadError.
     """
     collection = listed_collection(name_or_folder, classes=classes)
+    for finding in names_that_are_no_text(collection):
+        named = ", ".join(finding.images[:3])
+        raise DataError(f"{as_utf8(collection.name)}: {finding.what} ({named}). {finding.advice}")
     tell(collection)
     return collection
 
@@ -110,6 +121,22 @@ def listed_collection(
 def _with_links(collection: Collection, folder: Path) -> Collection:
     """The collection with what is read through links that lead out of its folder counted."""
     return replace(collection, noticed=(*collection.noticed, *linked_out(collection, folder)))
+
+
+def names_that_are_no_text(collection: Collection) -> Iterator[Finding]:
+    """An error on files whose names are no UTF-8: no table, split or result could name them."""
+    names = dict.fromkeys(
+        as_utf8(path.name)
+        for sample in collection.samples
+        for path in sample.files
+        if not is_utf8(f"{path.name}{sample.image}")
+    )
+    if names:
+        what = (
+            f"{len(names)} file{'s have names' if len(names) > 1 else ' has a name'} not in UTF-8"
+        )
+        advice = "Rename them, such as by `convmv -f latin1 -t utf8 --notest`, masks alike"
+        yield Finding("error", "names", tuple(names), what, advice)
 
 
 _told: set[tuple[str, str]] = set()

@@ -22,6 +22,7 @@ SUFFIXES = (".dcm", ".ima")
 MODALITIES = {"CT": "ct", "MR": "mr"}
 """DICOM's names of a modality, and ours."""
 
+_CONVERT = "export it again, or convert it to NIfTI"
 _UNEVEN = 0.1
 """Share of the distance between slices by which neighbours may lie closer or wider."""
 _SAME_PLACE_MM = 1e-3
@@ -45,12 +46,17 @@ def series_files(folder: Path) -> tuple[Path, ...]:
 
 def modality_in(path: Path) -> str:
     """``ct`` or ``mr`` as a file, or the first one of a folder, states it; empty for another."""
+    return MODALITIES.get(modality_stated(path), "")
+
+
+def modality_stated(path: Path) -> str:
+    """DICOM's name of the modality that a file, or the first one of a folder, states; or empty."""
     files = series_files(path) if path.is_dir() else (path,)
-    if not files:
+    if not files or (not path.is_dir() and path.suffix.lower() not in SUFFIXES):
         return ""
     header = _read(files[0], specific_tags=["Modality"], stop_before_pixels=True)
     with as_error(files[0], DataError):
-        return MODALITIES.get(str(header.get("Modality", "")), "")
+        return str(header.get("Modality") or "").strip().upper()
 
 
 def patient_in(path: Path) -> str:
@@ -78,10 +84,7 @@ def read_picture(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
     pixels = _pixels(part, path)
     pixels = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels[None]
     with as_error(path, DataError):
-        rows_mm = part.get("PixelSpacing") or part.get("ImagerPixelSpacing")
-        spacing = tuple(float(mm) for mm in rows_mm) if rows_mm else None
-        if spacing is not None and not (len(spacing) == 2 and stated.usable(spacing)):
-            spacing = None
+        spacing = _usable(_in_plane(part))
         turn = turn_of(part)
     if turn.transposed and spacing is not None:
         spacing = spacing[::-1]
@@ -152,7 +155,7 @@ def full_scale(path: Path) -> float:
 def read_slice(path: Path) -> nibabel.Nifti1Image:
     """One file as a volume of one slice, with its place in space. Raises DataError without one."""
     part = _read(path)
-    with as_error(path, DataError, "does not say where it lies"):
+    with as_error(path, DataError, "does not say where it lies", _CONVERT):
         return _volume([(path, part)], _place(part), _place(part))
 
 
@@ -165,11 +168,9 @@ def remarks_in(path: Path) -> tuple[str, ...]:
 
 def _remarks(part: pydicom.Dataset) -> list[str]:
     found = []
-    spacing = part.get("PixelSpacing") or part.get("ImagerPixelSpacing")
-    if spacing and not stated.usable([float(mm) for mm in spacing]):
-        found.append(
-            f"its pixel spacing is {stated.said([float(mm) for mm in spacing])}: not known"
-        )
+    spacing = _in_plane(part)
+    if spacing and _usable(spacing) is None:
+        found.append(f"its pixel spacing is {stated.said(spacing)}: not known")
     untold = part.get("RescaleIntercept") in (None, "") and not part.get("ModalityLUTSequence")
     if part.get("Modality") == "CT" and untold:
         found.append(
@@ -177,6 +178,18 @@ def _remarks(part: pydicom.Dataset) -> list[str]:
             "Hounsfield units"
         )
     return found
+
+
+def _in_plane(part: pydicom.Dataset) -> tuple[float, ...]:
+    """Millimetres per row and column as the file states them; empty where it states none."""
+    written = part.get("PixelSpacing") or part.get("ImagerPixelSpacing")
+    if written in (None, ""):
+        return ()
+    return tuple(float(mm) for mm in np.atleast_1d(np.asarray(written, float)))
+
+
+def _usable(spacing: tuple[float, ...]) -> tuple[float, ...] | None:
+    return spacing if len(spacing) == 2 and stated.usable(spacing) else None
 
 
 def has_place(path: Path) -> bool:
@@ -199,7 +212,10 @@ def read_series(folder: Path) -> nibabel.Nifti1Image:
     slices = [(path, _read(path)) for path in files]
     for path, part in slices:
         _one_frame(part, path)
-    with as_error(folder, DataError, "its slices do not say where they lie"):
+    for path, part in slices:
+        with as_error(path, DataError, "does not say where it lies", _CONVERT):
+            _directions(part), _place(part)
+    with as_error(folder, DataError, "its slices do not say where they lie", _CONVERT):
         _one_series(folder, slices)
         normal = np.cross(*_directions(slices[0][1]))
         slices.sort(key=lambda part: float(normal @ _place(part[1])))
@@ -214,10 +230,12 @@ def _volume(
     part = slices[0][1]
     rows, columns = _directions(part)
     normal = np.cross(rows, columns)
-    row_mm, column_mm = (float(mm) for mm in part.PixelSpacing)
-    known = stated.usable((row_mm, column_mm))
-    if not known:
-        row_mm = column_mm = 1.0
+    known = _usable(_in_plane(part))
+    row_mm, column_mm = known or (1.0, 1.0)
+    remarks = _remarks(part)
+    if not part.get("PixelSpacing"):
+        instead = "ImagerPixelSpacing, at the detector, is taken" if known else "it is not known"
+        remarks.append(f"its PixelSpacing is missing or empty: {instead}")
     # The first axis runs along a row of the picture, the second down its columns.
     volume = np.stack([_pixels(part, path).swapaxes(0, 1) for path, part in slices], axis=2)
     affine = np.eye(4)
@@ -231,7 +249,7 @@ def _volume(
         volume,
         np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine,
         spacing=spacing if known else None,
-        remarks=_remarks(part),
+        remarks=remarks,
     )
 
 
@@ -350,9 +368,20 @@ def _evenly_spaced(
 
 
 def _directions(part: pydicom.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    cosines = np.array(part.ImageOrientationPatient, float)
+    cosines = _numbers(part, "ImageOrientationPatient", 6)
     return cosines[:3], cosines[3:]
 
 
 def _place(part: pydicom.Dataset) -> np.ndarray:
-    return np.array(part.ImagePositionPatient, float)
+    return _numbers(part, "ImagePositionPatient", 3)
+
+
+def _numbers(part: pydicom.Dataset, tag: str, count: int) -> np.ndarray:
+    """The numbers of a tag; raises ValueError that names it where they are not there."""
+    written = part.get(tag)
+    if written in (None, "") or len(written) == 0:
+        raise ValueError(f"its {tag} is missing or empty")
+    found = np.array(written, float)
+    if found.shape != (count,) or not np.isfinite(found).all():
+        raise ValueError(f"its {tag} is not {count} numbers")
+    return found

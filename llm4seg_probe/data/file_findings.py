@@ -8,11 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from llm4seg_probe.data import formats, pictures
+from llm4seg_probe.data import dicom_series, formats, pictures
 from llm4seg_probe.data.collection import RawImage, Sample
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.places import Place
 
+_SAYS_NOTHING = ("OT", "SC", "SEG", "PR")
+"""DICOM's names of what is no modality: other, secondary capture, segmentation, presentation."""
 _FINEST, _COARSEST = 0.005, 50.0
 """Millimetres between pixels below and above which the unit is doubted."""
 
@@ -28,6 +30,37 @@ def scale(sample: Sample, raw: RawImage, constant: bool) -> Iterator[Finding]:
         what = f"pixels are {' x '.join(f'{mm:.3g}' for mm in raw.spacing)} mm apart"
         advice = "Look whether the header's lengths are millimetres, and its unit is stated"
         yield Finding("warning", "spacing", (sample.image,), what, advice)
+
+
+def modality(sample: Sample) -> Iterator[Finding]:
+    """A DICOM file whose Modality is not the one that the data set states."""
+    for path in (sample.image_file, *sample.channel_files):
+        own = dicom_series.modality_stated(path)
+        meant = dicom_series.MODALITIES.get(own, "")
+        if own in ("", *_SAYS_NOTHING) or meant == sample.modality or sample.modality == "unknown":
+            continue
+        what = f"the file says Modality {own}, the data set says {sample.modality}"
+        if sample.modality == "ct":
+            advice = (
+                "Its numbers would be cut by CT's window as if they were Hounsfield units: state "
+                "mr (PET too is then scaled by its own values) in dataset.json or the table"
+            )
+            yield Finding("error", "modality", (sample.image,), what, advice)
+        elif meant:
+            advice = f"State {meant} in dataset.json or the table, unless the file is wrong"
+            yield Finding("warning", "modality", (sample.image,), what, advice)
+
+
+def transparency(sample: Sample, path: Path, kind: str) -> Iterator[Finding]:
+    """Pixels of a picture that are transparent, of which the colour alone is taken."""
+    if formats.suffix_of(path) not in formats.PICTURES:
+        return
+    share = pictures.transparent_share(path)
+    if share:
+        shown = f"{share:.0%}" if share >= 0.01 else "less than 1%"
+        what = f"{shown} of the pixels of the {kind} are not opaque; that is left out"
+        advice = "Store it without transparency, on the background that is meant"
+        yield Finding("warning", "transparency", (sample.image,), what, advice)
 
 
 def stated_in(sample: Sample, kind: str, place: Place) -> Iterator[Finding]:

@@ -18,7 +18,6 @@ from typing import Any
 import nibabel
 import nrrd
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from PIL import Image
 
@@ -30,7 +29,7 @@ from llm4seg_probe.data.nrrd_volume import spatial_axes
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.reading.arrays import read_npy
 from llm4seg_probe.reading.metaimage import read_metaimage_file
-from llm4seg_probe.reading.nifti import open_nifti
+from llm4seg_probe.reading.nifti import open_nifti, without_log
 from llm4seg_probe.reading.nrrd import read_nrrd_header
 from llm4seg_probe.storage import atomically
 
@@ -112,7 +111,7 @@ def _save_numpy(pixels: np.ndarray, target: Path) -> None:
 
 def _write_nifti(labels: np.ndarray, image: Path, target: Path) -> None:
     volume = formats.opened(image)
-    with LoggingOutputSuppressor():
+    with without_log():
         own = volume if image.is_dir() else open_nifti(image)  # with the unit of its file
     header = own.header.copy()
     header.set_data_dtype(labels.dtype)

@@ -8,12 +8,11 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 
 from llm4seg_probe.data import stated
-from llm4seg_probe.reading.nifti import open_nifti
+from llm4seg_probe.reading.nifti import open_nifti, without_log
 
 _UNITS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 """Millimetres by the code of the spatial unit: unknown (taken as mm), metre, mm, micron."""
@@ -29,9 +28,13 @@ def read_nifti(path: Path) -> nibabel.Nifti1Image:
     says, else the qform. Raises ValueError for an unknown unit, an affine that cannot be, and
     complex numbers.
     """
-    with LoggingOutputSuppressor():  # nibabel repairs a header in memory, and names no file
-        loaded = open_nifti(path)
-        raw = _as_written(loaded)
+    with without_log():  # a header of NIfTI-2 becomes one of NIfTI-1 in memory
+        return _read(path)
+
+
+def _read(path: Path) -> nibabel.Nifti1Image:
+    loaded = open_nifti(path)
+    raw = _as_written(loaded)
     remarks: list[str] = []
     factor = _unit(raw, remarks)
     affine, placed = _directions(loaded.header, raw, remarks)

@@ -19,6 +19,7 @@ from llm4seg_probe.reading.pictures import open_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
+_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION, _BITS, _COMPRESSION, _PHOTOMETRIC = 274, 258, 259, 262
 _DESCRIPTION, _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _SAMPLE_FORMAT = 270, 282, 283, 296, 339
 _WHITE_IS_ZERO = 0
@@ -116,6 +117,17 @@ def palette_of(path: Path) -> Palette | None:
         return Palette(np.asarray(opened), colours)
 
 
+def transparent_share(path: Path) -> float:
+    """Share of a picture's pixels that are not fully opaque; raises DataError."""
+    with open_picture(path) as opened:
+        if opened.mode not in _WITH_ALPHA:
+            if "transparency" not in opened.info:  # of a palette, or one colour of PNG
+                return 0.0
+            opened = opened.convert("RGBA")
+        alpha = np.asarray(opened.getchannel(len(opened.getbands()) - 1))
+        return float((alpha < 255).mean())
+
+
 def as_8_bit(picture: Picture, path: Path) -> np.ndarray:
     """Pixels as float32 on a scale of 0 to 255, by what the file declares.
 
@@ -208,7 +220,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _not_only_alpha(picture: Image.Image) -> None:
     """Raise ValueError where the colours say nothing, and the transparency does."""
-    if picture.mode not in ("RGBA", "LA", "PA", "La", "RGBa"):
+    if picture.mode not in _WITH_ALPHA:
         return
     *colours, alpha = picture.split()
     low, high = alpha.getextrema()

@@ -13,7 +13,11 @@ from llm4seg_probe.config import DataConfig
 from llm4seg_probe.data.checks import Checked, check_collection
 from llm4seg_probe.data.collection import FOREGROUND, Collection
 from llm4seg_probe.data.contact_sheet import LARGEST, chosen, sheet_of
-from llm4seg_probe.data.datasets import listed_collection, open_collection
+from llm4seg_probe.data.datasets import (
+    listed_collection,
+    names_that_are_no_text,
+    open_collection,
+)
 from llm4seg_probe.data.findings import Finding, merged
 from llm4seg_probe.data.near_duplicates import (
     DISTANCE,
@@ -25,6 +29,7 @@ from llm4seg_probe.data.partition import KINDS, check_by_unit
 from llm4seg_probe.data.splits import SIDES, Split, draw_folds, split_of, unchecked_split
 from llm4seg_probe.errors import DataError, unknown
 from llm4seg_probe.pseudonyms import Pseudonyms
+from llm4seg_probe.reading.names import as_utf8
 from llm4seg_probe.storage import atomically
 
 
@@ -115,6 +120,9 @@ def check_data(
     collection = listed_collection(name, classes=classes)
     drawn, failure = _split(collection, split, seed)
     checked = check_collection(collection, drawn, distance)
+    if wrong := list(names_that_are_no_text(collection)):
+        found = merged([*wrong, *checked.findings])
+        checked = Checked(found, checked.readable, checked.clusters)
     if failure:
         checked = Checked(merged([*checked.findings, failure]), checked.readable, checked.clusters)
     return CheckResult(collection, checked, _numbers(collection) if pseudonyms else Pseudonyms({}))
@@ -126,8 +134,8 @@ def _numbers(collection: Collection) -> Pseudonyms:
 
 
 def _without_names(finding: Finding, numbers: Pseudonyms) -> Finding:
-    images = tuple(numbers.within_paths(numbers.name(image)) for image in finding.images)
-    return replace(finding, images=images, what=numbers.within_paths(finding.what))
+    images = tuple(as_utf8(numbers.within_paths(numbers.name(name))) for name in finding.images)
+    return replace(finding, images=images, what=as_utf8(numbers.within_paths(finding.what)))
 
 
 def split_data(

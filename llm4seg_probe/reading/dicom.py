@@ -7,19 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.reading.bounds import as_error, bound, pixels_fit, quietly, refuse_more
+from llm4seg_probe.reading.names import refuse_other_than_file
 
+_AGAIN = "fetch or export it again, or take it out of the folder"
 _CHUNK = 2**18
 _UNPACKED_SHARE = 4  # of the bound of memory: the data set is kept beside its pixels
 
 
 def read_dicom(path: Path, **options: Any) -> pydicom.Dataset:
     """A data set of one file. Raises DataError for one that cannot be read, or takes too much."""
+    refuse_other_than_file(path, DataError)
     with as_error(path, DataError, "not readable as DICOM"), quietly():
-        meta = pydicom.filereader.read_file_meta_info(path)
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty: {_AGAIN}")
+        try:
+            meta = pydicom.filereader.read_file_meta_info(path)
+        except InvalidDicomError as error:
+            raise DataError(f"{path}: is no DICOM file, whatever its name: {_AGAIN}") from error
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             _refuse_bomb(path)
         return pydicom.dcmread(path, **options)

@@ -136,6 +136,28 @@ def shown(text: str, longest: int = 80) -> str:
     return clean if len(clean) <= longest else f"{clean[:longest]}…"
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name on disk can be written down: Python reads bytes that are no UTF-8 as halves.
+
+    >>> is_utf8("ä.png"), is_utf8("c\\udcff0.png")
+    (True, False)
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_utf8(name: str) -> str:
+    """A name on disk as it may be written: bytes that are no UTF-8 become a question mark.
+
+    >>> as_utf8("c\\udcff0.png")
+    'c?0.png'
+    """
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
 def printable(text: str) -> str:
     r"""A text as a terminal may be given it: whatever would command the terminal is shown instead.
 

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel import imageglobals
 
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.reading.bounds import as_error, pixels_fit, quietly, refuse_more
 
 
+@contextmanager
+def without_log() -> Iterator[None]:
+    """Run a block in which nibabel says nothing: it repairs headers in memory, and names no file.
+
+    To take its handlers away, as nibabel's own suppressor does, leaves Python's last resort.
+    """
+    logger = imageglobals.logger
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def open_nifti(path: Path) -> Any:
     """A NIfTI image whose voxels nibabel may read. Raises DataError for one that cannot be read."""
-    with as_error(path, DataError), quietly():
+    with as_error(path, DataError), quietly(), without_log():
         image = nibabel.load(path)
         if type(image) not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
             raise ValueError(f"it is a {type(image).__name__}, no NIfTI file")

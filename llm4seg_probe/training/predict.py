@@ -20,7 +20,13 @@ from llm4seg_probe.data.layouts.other_names import IMAGES
 from llm4seg_probe.data.layouts.plain import TABLES, by_stem, none_in
 from llm4seg_probe.data.leftovers import unused
 from llm4seg_probe.errors import DataError
-from llm4seg_probe.reading.names import IRREGULAR, is_irregular, refuse_other_than_file
+from llm4seg_probe.reading.names import (
+    IRREGULAR,
+    as_utf8,
+    is_irregular,
+    is_utf8,
+    refuse_other_than_file,
+)
 from llm4seg_probe.storage import atomically
 
 if TYPE_CHECKING:
@@ -45,6 +51,12 @@ def images_in(place: Path) -> dict[str, Path]:
         raise DataError(f"{place}: is no image of a known format ({', '.join(formats.SUFFIXES)})")
     folder = place / IMAGES if (place / IMAGES).is_dir() else place
     images = by_stem(folder)
+    for path in images.values():
+        if not is_utf8(path.name):
+            raise DataError(
+                f"{as_utf8(str(path))}: its name is not in UTF-8, so that no table could name it: "
+                "rename it"
+            )
     if not images:
         raise none_in(folder)
     return images

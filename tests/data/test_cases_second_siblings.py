@@ -280,7 +280,7 @@ HEADER = "image,group\nc0,p0\n"
     [
         ("Groups.csv", HEADER), ("groups.CSV", HEADER), ("groups.tsv", HEADER),
         ("groups.csv.txt", HEADER), ("groups.xlsx", "PK"), ("images/groups.csv", HEADER),
-        ("patients.csv", ""), ("subjects_2024.csv", ""), ("clinical.csv", "Image ID;Patient ID;age\n"),
+        ("patients.csv", ""), ("subjects_2024.csv", ""), ("clinical.csv", "Image ID;Patient ID\n"),
         ("masks/list.txt", "file\tpatient\n"),
     ],
 )  # fmt: skip

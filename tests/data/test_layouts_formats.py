@@ -153,7 +153,7 @@ def test_a_missing_slice_is_named_by_its_neighbours(tmp_path, gone, said):
         ({"Rows": 1, "PixelData": bytes(4)}, r"Z: the slice is 1 x 2, that of I0 2 x 2"),
         ({"NumberOfFrames": 2, "PixelData": bytes(16)}, r"Z: holds 2 frames; single-frame"),
         ({"PixelData": bytes(2)}, r"Z: its pixels are not readable"),
-        ({"ImagePositionPatient": None}, r"case: its slices do not say where they lie"),
+        ({"ImagePositionPatient": None}, r"case/Z does not say where it lies"),
     ],
 )
 def test_what_is_no_single_even_series_is_refused(tmp_path, tags, message):
@@ -167,7 +167,7 @@ def test_what_is_no_single_even_series_is_refused(tmp_path, tags, message):
 def test_a_broken_slice_and_an_empty_folder_are_named(tmp_path):
     write_series(tmp_path / "case", np.zeros((3, 2, 2), np.uint16))
     (tmp_path / "case" / "9.dcm").write_text("not a slice")
-    with pytest.raises(DataError, match=r"9\.dcm: not readable as DICOM"):
+    with pytest.raises(DataError, match=r"9\.dcm: is no DICOM file, whatever its name"):
         formats.read_image(tmp_path / "case")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match=r"nothing: holds no DICOM file"):

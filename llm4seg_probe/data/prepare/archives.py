@@ -22,7 +22,7 @@ from llm4seg_probe.data import formats
 from llm4seg_probe.data.layouts.plain import by_stem
 from llm4seg_probe.errors import DataError, UserError
 from llm4seg_probe.reading.bounds import bound, reason, refuse_more
-from llm4seg_probe.reading.names import shown
+from llm4seg_probe.reading.names import is_utf8, shown
 
 WANTED = (*formats.SUFFIXES, ".csv", ".json", ".txt")
 """Suffixes of members that are unpacked; others are passed over."""
@@ -251,7 +251,7 @@ def _safe(archive: Path, name: str) -> PurePosixPath:
 
 
 def _is_possible(name: str) -> bool:
-    return "\0" not in name and len(os.fsencode(name)) <= _LONGEST_NAME
+    return "\0" not in name and is_utf8(name) and len(os.fsencode(name)) <= _LONGEST_NAME
 
 
 def _is_wanted(path: PurePosixPath) -> bool:
