@@ -29,7 +29,7 @@ from llm4seg_probe.cli.options import (
 )
 from llm4seg_probe.errors import UserError
 from llm4seg_probe.reading.bounds import reason
-from llm4seg_probe.reading.names import printable
+from llm4seg_probe.reading.names import OCCUPIED, printable
 
 _SETTINGS = {"traceback": False}
 _PACKAGE = str(Path(__file__).resolve().parents[1])
@@ -161,7 +161,14 @@ def _of_the_system(error: OSError) -> str:
     place = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{place}. What was done is kept; free some space and repeat"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR) and error.filename:
+        return f"{_occupied(Path(error.filename))}: {OCCUPIED}"
     return f"{error.strerror or error}{place}"
+
+
+def _occupied(path: Path) -> Path:
+    """What stands in the way of a folder: the path itself, or the first above it that is a file."""
+    return next((part for part in (*reversed(path.parents), path) if part.is_file()), path)
 
 
 class _InOrder(TyperGroup):

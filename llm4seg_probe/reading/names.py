@@ -108,6 +108,15 @@ def refuse_other_than_file(path: Path, error: type[UserError]) -> None:
         raise error(f"{path}: {other}")
 
 
+def refuse_file(folder: Path, error: type[UserError]) -> None:
+    """Raise ``error`` where something else than a folder stands where one is to be written."""
+    if is_there(folder) and not folder.is_dir():
+        raise error(f"{folder}: {OCCUPIED}")
+
+
+OCCUPIED = "is there already and is no folder: name another with --out, or move it away"
+
+
 def is_file_there(path: Path, error: type[UserError]) -> bool:
     """Whether there is a file; raises ``error`` where something else stands in its place.
 

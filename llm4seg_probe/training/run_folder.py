@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 from llm4seg_probe import progress, storage
 from llm4seg_probe.config import Config, load_config, to_yaml
 from llm4seg_probe.errors import TrainingError
+from llm4seg_probe.reading.bounds import reason
+from llm4seg_probe.reading.names import is_there, refuse_file
 from llm4seg_probe.training.environment import ENVIRONMENT as ENVIRONMENT
 
 CONFIG, BEST, LAST = "config.yaml", "run.pt", "last.pt"
@@ -41,19 +43,34 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
     With ``wait`` another process that makes it is waited for; the lock ends with its process,
     however that ends. Raises TrainingError where another one holds it, and ``wait`` is false.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, reason(error)) from error
+    refuse_file(folder, TrainingError)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        # A file system that takes no files, such as /proc, looks to the lock like another process.
+        if not is_there(Path(lock.lock_file)):
+            raise _unwritable(folder, "no file can be made there") from error
         if not wait:
             raise TrainingError(f"another process is training {folder} at this moment") from error
         progress.say(f"Another process makes {folder.name}; waiting for it.")
         lock.acquire(poll_interval=_LOOK)
+    except OSError as error:
+        raise _unwritable(folder, reason(error)) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _unwritable(folder: Path, why: str) -> TrainingError:
+    return TrainingError(
+        f"{folder.parent}: no run can be written there ({why}): name another folder with --out"
+    )
 
 
 def prepare(folder: Path, config: Config, *, resume: bool) -> None:

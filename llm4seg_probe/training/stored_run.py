@@ -16,7 +16,7 @@ from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.datasets import open_collection
 from llm4seg_probe.data.preprocess import Preprocess
 from llm4seg_probe.data.splits import Split
-from llm4seg_probe.errors import CheckpointError, ConfigError, DataError, unknown
+from llm4seg_probe.errors import CheckpointError, ConfigError, DataError, SourceError, unknown
 from llm4seg_probe.llm.decoder import Decoder
 from llm4seg_probe.llm.sources import nothing_fetched
 from llm4seg_probe.llm.stored_weights import sha256_of_tensors
@@ -91,12 +91,20 @@ class Run:
         if data is None:
             self._require_split()
         name = self.config.data.name if data is None else str(data)
-        if self.config.data.nnunet is not None:
-            from llm4seg_probe.data.nnunet_cases import open_cases
+        try:
+            if self.config.data.nnunet is not None:
+                from llm4seg_probe.data.nnunet_cases import open_cases
 
-            own = (*self.split.train, *self.split.val) if data is None else None
-            return open_cases(Path(name), self.config.data, own)
-        return open_collection(name, classes=self.config.data.classes)
+                own = (*self.split.train, *self.split.val) if data is None else None
+                return open_cases(Path(name), self.config.data, own)
+            return open_collection(name, classes=self.config.data.classes)
+        except DataError as error:
+            if data is not None:
+                raise
+            raise DataError(
+                f"{self.path}: its images (data.name) cannot be opened: {error}. Or name them "
+                "with --data FOLDER"
+            ) from error
 
     def images(self, split: str = "test", data: Path | None = None) -> tuple[str, ...]:
         """Identifiers of one side of the run's split, or of all images of ``data``.
@@ -219,7 +227,10 @@ def load(
     _refuse_larger(content, config, path)
     with nothing_fetched(), as_error(path, CheckpointError, "is no run that can be opened"):
         decoder = _embedded_decoder(content, config, path)
-        built = in_memory_format(build_network(config, decoder), config)
+        try:
+            built = in_memory_format(build_network(config, decoder), config)
+        except SourceError as error:
+            raise SourceError(f"{path}: its layer (booster.source): {error}") from error
     _refuse_another_layer(built, content, config, path)
     try:
         load_portable_state(built, content.state)

@@ -6,9 +6,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from llm4seg_probe.data.prepare import archives
 from llm4seg_probe.data.prepare.archives import unpack
+from llm4seg_probe.data.prepare.build import prepare
 from llm4seg_probe.errors import DataError
 
 
@@ -164,3 +166,31 @@ def test_what_is_no_archive_is_said(tmp_path, content, found):
         DataError, match=rf"a\.zip: expected a zip or tar archive, .* found {found}"
     ):
         unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+@MAKERS
+@pytest.mark.parametrize(
+    "names", [("benign", "benign/a.png"), ("benign/a.png", "benign"), ("x/t.csv", "x/t.csv/a.png")]
+)
+def test_a_file_and_a_folder_of_one_name_are_refused(make, names, tmp_path):
+    archive = make(tmp_path / "archive", [(name, b"1") for name in names])
+    told = f"archive: holds a file and a folder of one name, '{min(names, key=len)}'"
+    with pytest.raises(DataError, match=told):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_member_whose_name_is_no_utf8_is_refused(tmp_path):
+    archive = tar_of(tmp_path / "archive", [("benign/c\udcff0.png", b"1")])
+    with pytest.raises(DataError, match="has a name that no file can have"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_messages_name_the_archive_and_the_member(tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(content, "png")
+    archive = zip_of(tmp_path / "busi.zip", [("benign/benign (1).png", content.getvalue())])
+    with pytest.raises(DataError) as error:
+        prepare("busi", archive, tmp_path / "out")
+    assert f"{archive}/benign/benign (1).png: has no mask" in str(error.value)
+    assert "unpacked" not in str(error.value)
+    assert "preparing" not in str(error.value)

@@ -167,7 +167,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 budget.take_file()
                 inside = _safe(archive, member.name)
                 if _is_wanted(inside):
-                    _write(archive, member, folder / inside, budget)
+                    _write(archive, member, folder, inside, budget)
                 step((member.read - shown) / 1e6)
                 shown = member.read
     except UserError:
@@ -179,10 +179,17 @@ def unpack(archive: Path, folder: Path) -> None:
         raise DataError(f"{archive}: is damaged ({reason(error)}); fetch it again") from error
 
 
-def _write(archive: Path, member: _Member, target: Path, budget: _Budget) -> None:
+def _write(
+    archive: Path, member: _Member, folder: Path, inside: PurePosixPath, budget: _Budget
+) -> None:
+    target = folder / inside
+    other = next((path for path in target.parents if path.is_file()), None)
+    if other is not None or target.is_dir():
+        name = other.relative_to(folder) if other else member.name
+        raise DataError(f"{archive}: holds a file and a folder of one name, '{shown(str(name))}'")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        raise DataError(f"{archive}: holds the file {member.name} twice")
+        raise DataError(f"{archive}: holds the file {shown(member.name)} twice")
     with target.open("xb") as out:
         while chunk := member.stream.read(_CHUNK):
             budget.take_bytes(len(chunk))

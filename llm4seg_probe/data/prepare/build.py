@@ -195,7 +195,7 @@ def prepare(
     """
     chosen = _chosen(name, include, longest_side)
     target = prepared.folder_of(name) if out is None else out.expanduser().resolve()
-    with _lock(name), _scratch(target) as scratch:
+    with _lock(name), _scratch(target) as scratch, _told_of(source, scratch, target):
         if target.exists():
             raise DataError(f"{target}: is there already; remove it to prepare {name} anew")
         delivery = _delivered(source, chosen, scratch / "unpacked")
@@ -289,6 +289,20 @@ def _lock(name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{name}.lock"):
         yield
+
+
+@contextmanager
+def _told_of(source: Path, scratch: Path, target: Path) -> Iterator[None]:
+    """Errors of the block with the archive and its members for paths in a folder that will go."""
+    try:
+        yield
+    except DataError as error:
+        text = str(error)
+        for inner, meant in ((scratch / "unpacked", source), (scratch / "built", target)):
+            text = text.replace(f"{inner}", f"{meant}")
+        if text == str(error):
+            raise
+        raise DataError(text) from error
 
 
 @contextmanager
