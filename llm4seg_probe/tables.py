@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -282,7 +283,7 @@ def read_table(path: Path, schema: Schema) -> pd.DataFrame:
 
     Text is kept as it stands: a case named ``NA`` or ``007`` stays one. Value columns that its
     version did not write yet are empty. Raises TableError when the file is missing, unreadable or
-    does not fit the schema.
+    does not fit the schema, or has two columns of one name.
     """
     import pandas as pd
 
@@ -291,6 +292,7 @@ def read_table(path: Path, schema: Schema) -> pd.DataFrame:
     if not path.exists():
         raise TableError(f"no such table: {path}")
     with table_guard(path, TableError):
+        _refuse_doubled(path)
         header = pd.read_csv(path, nrows=0, encoding="utf-8")
         texts = {name: "str" for name in header.columns if schema.columns.get(name) == "text"}
         frame = pd.read_csv(
@@ -302,6 +304,21 @@ def read_table(path: Path, schema: Schema) -> pd.DataFrame:
         )
     _refuse_controls(frame, path, list(texts))
     return conform(frame, schema, stored=True)
+
+
+def _refuse_doubled(path: Path) -> None:
+    """Raise TableError for two columns of one name, which pandas would rename in silence."""
+    import pandas as pd
+
+    first = pd.read_csv(
+        path, nrows=1, header=None, dtype=str, keep_default_na=False, encoding="utf-8"
+    )
+    counts = Counter(first.iloc[0])
+    doubled = [name for name, count in counts.items() if name and count > 1]
+    if doubled:
+        raise TableError(
+            f"{path}: two columns are called '{shown(doubled[0])}': rename one of them"
+        )
 
 
 def _refuse_controls(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> None:

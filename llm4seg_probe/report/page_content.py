@@ -128,6 +128,7 @@ def page_content(
     return {
         "context": context,
         "facts": facts_of(results),
+        "left_out": results.left_out,
         "brief": _brief(results),
         "answer": sentences,
         "anchors": {claim.anchor for claim in claims},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,7 @@ from llm4seg_probe.reading.names import is_own, own_files
 from llm4seg_probe.reading.text import read_csv
 from llm4seg_probe.report.claims import claim_sections
 from llm4seg_probe.report.explorer import refuse_unknown_cases
+from llm4seg_probe.report.left_out import say_left_out
 from llm4seg_probe.report.methods import NAME as METHODS
 from llm4seg_probe.report.methods import methods_text
 from llm4seg_probe.report.page import write_page
@@ -99,14 +101,16 @@ def write_pseudonymous_report(
             "--pseudonyms writes a copy to be shared: name another folder for it (--out)"
         )
     with as_error(folder, TableError, "holds results that do not fit each other"):
-        read_results(folder)
+        left_out = read_results(folder).left_out
         target = Path(out)
         _copy(folder, target)
         names = pseudonyms(target)
         rewrite(target, names)
     names.write_key(folder / KEY)
     shown = tuple(map(names.name, cases))
-    return write_report(target, None, shown, one_file=one_file)
+    say_left_out(folder, left_out)
+    with as_error(target, TableError, "holds results that do not fit each other"):
+        return _write_report(target, None, shown, one_file=one_file, left_out=left_out)
 
 
 def write_report(
@@ -117,7 +121,8 @@ def write_report(
     Parameters
     ----------
     folder
-        Results as a sweep leaves them. A table that is not there is reported as not run.
+        Results as a sweep leaves them. A table that is not there is reported as not run; one that
+        is there and cannot be used, a link or a folder, is named on the terminal and on the page.
     out
         Where to, if not into the folder itself; the tables are copied there.
     cases
@@ -135,8 +140,19 @@ def write_report(
         return _write_report(folder, out, cases, one_file=one_file)
 
 
-def _write_report(folder: Path, out: Path | None, cases: Sequence[str], *, one_file: bool) -> Path:
+def _write_report(
+    folder: Path,
+    out: Path | None,
+    cases: Sequence[str],
+    *,
+    one_file: bool,
+    left_out: Sequence[str] = (),
+) -> Path:
+    """left_out: what was said already of the results that these are a copy of."""
     results = read_results(folder)
+    new = [sentence for sentence in results.left_out if sentence not in left_out]
+    say_left_out(folder, new)
+    results = replace(results, left_out=(*left_out, *new))
     refuse_unknown_cases(results, cases)
     target = folder if out is None else Path(out)
     claims = claim_sections(results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from llm4seg_probe.reading.names import is_own, own_files
 from llm4seg_probe.report.context import DatasetContext as DatasetContext
 from llm4seg_probe.report.context import ProbeAbout
 from llm4seg_probe.report.context import ReportContext as ReportContext
+from llm4seg_probe.report.left_out import not_used, without_rows
 from llm4seg_probe.statistics.claims import pairs_table
 from llm4seg_probe.statistics.judgement import ready
 from llm4seg_probe.tables import (
@@ -58,7 +59,7 @@ class Results:
 
     tables: in those of measurements the arms are conditions, see :func:`summaries.told_apart`;
     written: as they stand in the files. galleries: one for each set of images. probes: what is
-    said of each folder of a probe.
+    said of each folder of a probe. left_out: what lies there and is not used, in sentences.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class Results:
     galleries: tuple[MapArrays, ...] = ()
     written: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     probes: Mapping[str, ProbeAbout] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def arrays(self) -> MapArrays | None:
@@ -189,9 +191,10 @@ def read_results(folder: Path) -> Results:
     if description.is_symlink():
         raise ConfigError(f"{description}: is a link, and links in results are not followed")
     context = validated(read_yaml(description), ReportContext, str(description))
-    written = _tables(folder, TABLES)
+    read = _tables(folder, TABLES)
     if is_own(folder / CURVES.name, folder):
-        written[CURVES.name] = _curves(folder / CURVES.name, written.get(RUNS.name))
+        read[CURVES.name] = _curves(folder / CURVES.name, read.get(RUNS.name))
+    written = {name: table for name, table in read.items() if not table.empty}
     tables = dict(written)
     conditions: dict[str, str] = {}
     for name in _MEASURED:
@@ -206,7 +209,23 @@ def read_results(folder: Path) -> Results:
         tuple(arrays.told_apart(conditions) for arrays in galleries if arrays is not None),
         written,
         _probes(folder),
+        (
+            *not_used(folder, (*(schema.name for schema in TABLES), CURVES.name)),
+            *(
+                without_rows(name)
+                for name in read
+                if name not in {*written, *_may_lack_rows(context)}
+            ),
+        ),
     )
+
+
+def _may_lack_rows(context: ReportContext) -> Iterator[str]:
+    """Tables that a sweep writes without rows where nothing was asked that would fill them."""
+    if not context.claims:
+        yield CLAIMS.name
+        if len(context.arms) < 2:
+            yield COMPARISON.name
 
 
 def _claimed(folder: Path, context: ReportContext) -> dict[str, pd.DataFrame]:
@@ -222,12 +241,11 @@ def _claimed(folder: Path, context: ReportContext) -> dict[str, pd.DataFrame]:
 
 
 def _tables(folder: Path, schemas: Sequence[Schema]) -> dict[str, pd.DataFrame]:
-    found = {
+    return {
         schema.name: read_table(folder / schema.name, schema)
         for schema in schemas
         if is_own(folder / schema.name, folder)
     }
-    return {name: table for name, table in found.items() if not table.empty}
 
 
 def _curves(path: Path, runs: pd.DataFrame | None) -> pd.DataFrame:
@@ -236,7 +254,7 @@ def _curves(path: Path, runs: pd.DataFrame | None) -> pd.DataFrame:
     table = read_table(path, bare)
     if "arm" in table.columns:
         return read_table(path, CURVES)
-    if runs is None:
+    if runs is None or runs.empty:
         raise TableError(f"{path} does not name the arms, and there is no {RUNS.name} that does")
     named = table.merge(runs[["run", "dataset", "arm", "seed"]], on="run")
     gaps = dict.fromkeys(("iou_gap", "loss_gap"), float("nan"))

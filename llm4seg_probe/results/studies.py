@@ -17,6 +17,7 @@ from llm4seg_probe.probes import registry
 from llm4seg_probe.probes.result import StoredResult
 from llm4seg_probe.report import answer as answers
 from llm4seg_probe.report.conditions import condition_rows
+from llm4seg_probe.report.left_out import say_left_out
 from llm4seg_probe.report.report import write_report
 from llm4seg_probe.report.results import Results, read_results
 from llm4seg_probe.report.sections import SECTIONS
@@ -66,6 +67,11 @@ class Study(Result):
     def folder(self) -> Path:
         """Where it lies."""
         return self.results.folder
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Files of its folder that are not used, each with the reason."""
+        return self.results.left_out
 
     @property
     def tables(self) -> Mapping[str, pd.DataFrame]:
@@ -202,7 +208,8 @@ def read(folder: str | Path) -> Study:
     Parameters
     ----------
     folder : str or Path
-        With ``analysis.yaml`` and the tables; a table that is not there was not run.
+        With ``analysis.yaml`` and the tables; a table that is not there was not run, and one that
+        is there and cannot be used, such as a link, is named on standard error.
 
     Returns
     -------
@@ -217,7 +224,9 @@ def read(folder: str | Path) -> Study:
     place = Path(folder)
     if not place.is_dir():
         raise ConfigError(f"{place}: is no folder of results; give one that a sweep has written")
-    return Study(read_results(place))
+    results = read_results(place)
+    say_left_out(place, results.left_out)
+    return Study(results)
 
 
 class Forecast(Result):
