@@ -55,6 +55,21 @@ def no_answer(logits: Tensor, config: Config) -> Tensor:
     return probabilities(logits, config).isnan().flatten(2).any(-1)
 
 
+def why_no_numbers(logits: Tensor, config: Config) -> str:
+    """``NaN`` or ``infinite`` where an answer says nothing; empty where it is numbers.
+
+    With ``softmax`` a logit of minus infinity rules a class out, and is a number like others.
+
+    >>> why_no_numbers(torch.tensor([[[0.0, torch.inf]]]), Config())
+    'infinite'
+    """
+    if no_answer(logits, config).any():
+        return "NaN"
+    if config.training.output == "softmax":
+        return ""
+    return "infinite" if logits.isinf().any() else ""
+
+
 def decided(logits: Tensor, config: Config) -> Tensor:
     """Boolean masks (B, K, *grid) from logits (B, output_channels, *grid).
 

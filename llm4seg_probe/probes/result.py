@@ -15,6 +15,7 @@ from llm4seg_probe import progress, tables
 from llm4seg_probe.errors import SiteError
 from llm4seg_probe.probes.arrays import merged, read_arrays, write_arrays
 from llm4seg_probe.probes.base import NotMeasurable, Probe
+from llm4seg_probe.probes.overflow import refuse_overflow, told_of_no_numbers
 from llm4seg_probe.tables import Schema, conform
 from llm4seg_probe.tasks import TASKS
 
@@ -201,7 +202,10 @@ def refuse_task(probe: Probe, config: Config, run: str) -> None:
 
 
 def measured(probe: Probe, probed: ProbedRun, options: Any) -> Measurement:
-    """What a probe finds in one opened run; the data set is that of the images looked at."""
+    """What a probe finds in one opened run; the data set is that of the images looked at.
+
+    Raises CheckpointError for a run that gives finite numbers for none of them.
+    """
     from dataclasses import replace
 
     refuse_task(probe, probed.run.config, probed.run.name)
@@ -210,7 +214,9 @@ def measured(probe: Probe, probed: ProbedRun, options: Any) -> Measurement:
         left = {name: value for name, value in probe.without_masks.items()
                 if getattr(options, name) == usual[name]}  # fmt: skip
         options = replace(options, **left)
-    found: Measurement = probe.resolved(probe.measure)(probed, options)
+    refuse_overflow(probed, options)
+    with told_of_no_numbers(probed.run):
+        found: Measurement = probe.resolved(probe.measure)(probed, options)
     if probed.data is None:
         return found
     name = probed.collection.name

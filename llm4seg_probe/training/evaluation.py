@@ -15,6 +15,7 @@ from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.models.network import load_portable_state
 from llm4seg_probe.training.compute import computing
+from llm4seg_probe.training.finite_answers import refuse_overflow
 from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.tasks.registry import part_of
 
@@ -60,7 +61,10 @@ def evaluate_runs(
     data: Path | None = None,
     device: str = "auto",
 ) -> tuple[pd.DataFrame, Path]:
-    """Score each run's checkpoint on one side of its split, or on the images of ``data``."""
+    """Score each run's checkpoint on one side of its split, or on the images of ``data``.
+
+    Raises CheckpointError for a run that gives finite numbers for none of them.
+    """
     rows = []
     for path in progress.track(checkpoints, "Scoring"):
         run = load(path, device=device)
@@ -76,6 +80,7 @@ def evaluate_runs(
             "split": split if data is None else "",
         }
         with computing(run.config.compute):
+            refuse_overflow(run, collection, samples)
             score = part_of(run.config).score
             scores = score(run.network, run.config, collection, samples, run.name)
         rows += [keys | row for row in scores]

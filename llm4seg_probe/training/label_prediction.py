@@ -14,7 +14,7 @@ from torch import Tensor
 from llm4seg_probe import progress
 from llm4seg_probe.data.collection import RawImage
 from llm4seg_probe.errors import DataError
-from llm4seg_probe.models.heads import answers, probabilities
+from llm4seg_probe.models.heads import answers, probabilities, why_no_numbers
 from llm4seg_probe.storage import atomically
 from llm4seg_probe.training.compute import computing
 from llm4seg_probe.training.inference import logits_of
@@ -71,10 +71,11 @@ def _logits(run: Run, raw: RawImage, path: Path) -> Tensor:
             logits = logits_of(run.network, run.transform(raw)[None], run.config).float()
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    if logits.isnan().any():
+    why = why_no_numbers(logits, run.config)
+    if why:
         raise DataError(
-            f"{path}: run {run.name} gives no numbers (NaN) for this image. Train it again with a "
-            "lower training.optimiser.lr"
+            f"{path}: run {run.name} gives no numbers ({why}) for this image. Train it again with "
+            "a lower training.optimiser.lr"
         )
     return logits
 

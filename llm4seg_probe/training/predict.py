@@ -204,7 +204,7 @@ def _predicted(
     """Probabilities, if they are to be kept, and masks (K, *grid) on the image's own grid."""
     import torch
 
-    from llm4seg_probe.models.heads import decided, no_answer, probabilities
+    from llm4seg_probe.models.heads import decided, probabilities, why_no_numbers
 
     axes, wanted = raw.image.ndim - 1, len(run.config.data.image_size)
     if axes < wanted:
@@ -213,9 +213,10 @@ def _predicted(
     try:
         with torch.no_grad():
             for logits in _logits(run, raw) if axes == wanted else _by_slice(run, raw):
-                if no_answer(logits, run.config).any():
+                why = why_no_numbers(logits, run.config)
+                if why:
                     raise DataError(
-                        f"run {run.name} gives no numbers (NaN) for this image: no mask is "
+                        f"run {run.name} gives no numbers ({why}) for this image: no mask is "
                         "written. Train it again with a lower training.optimiser.lr"
                     )
                 masks.append(decided(logits, run.config)[0].cpu().numpy())

@@ -38,6 +38,7 @@ from llm4seg_probe.probes.intervene.catalogue import (
     applicable,
     parts_of,
 )
+from llm4seg_probe.probes.overflow import refuse_overflow
 from llm4seg_probe.probes.probed import Measurement, ProbedRun, Source
 from llm4seg_probe.probes.result import Rows
 
@@ -49,12 +50,15 @@ def measure(probed: ProbedRun, options: Options) -> Measurement:
     the layer of the next seed of its arm among the others.
     """
     following = _next_seed(probed)
+    other = None if following is None else following.open()
+    if other is not None:
+        refuse_overflow(other)
     found = intervene_table(
         probed.run,
         probed.evaluated(),
         probed.collection,
         options,
-        other_seed=None if following is None else following.open().run.network,
+        other_seed=None if other is None else other.run.network,
     )
     by_reason: dict[str, list[str]] = {}
     for name, reason in found.skipped.items():

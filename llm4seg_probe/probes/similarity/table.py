@@ -23,6 +23,7 @@ from llm4seg_probe.data.batches import Batch
 from llm4seg_probe.errors import DataError, SiteError
 from llm4seg_probe.measures.similarity import linear_cka, mean_cosine, procrustes_similarity
 from llm4seg_probe.models.sites import sites_of
+from llm4seg_probe.probes.overflow import refuse_overflow, told_of_no_numbers
 from llm4seg_probe.probes.probed import Measurement, Source
 from llm4seg_probe.probes.result import Rows
 from llm4seg_probe.probes.similarity import SIMILARITY, Options
@@ -42,7 +43,8 @@ def measure_together(sources: Sequence[Source], options: Options) -> Measurement
         for number, source in enumerate(progress.track(sources, "Features")):
             probed = source.open()
             compute = probed.run.config.compute
-            with computing(compute):
+            with computing(compute), told_of_no_numbers(probed.run):
+                refuse_overflow(probed, options)
                 found = sampled_features(
                     probed.run,
                     probed.batches(),

@@ -32,6 +32,7 @@ from llm4seg_probe.errors import CheckpointError, DataError, SiteError
 from llm4seg_probe.measures.linear_map import LinearMap, MapFit, explained
 from llm4seg_probe.probes.effects import effects, masks_of, overlaps, say_notes, single_pass
 from llm4seg_probe.probes.intervene.table import score_rows
+from llm4seg_probe.probes.overflow import refuse_overflow, told_of_no_numbers
 from llm4seg_probe.probes.probed import Measurement, RunImages, Source
 from llm4seg_probe.probes.result import Rows
 from llm4seg_probe.probes.swap import SWAP, SWAP_EFFECTS, Options
@@ -120,18 +121,27 @@ def measure_together(sources: Sequence[Source], options: Options) -> Measurement
 def _received(turn: Turn, heads: bool) -> pd.DataFrame:
     probed = turn.receiver.open()
     run = probed.run
-    donors = {OTHER_ARM: turn.other_arm.open().run}
+    donors = {OTHER_ARM: _opened(turn.other_arm)}
     if turn.other_seed is None:
         progress.say(f"{run.name}: left out another seed of its arm: no other was given")
     else:
-        donors[OTHER_SEED] = turn.other_seed.open().run
+        donors[OTHER_SEED] = _opened(turn.other_seed)
     for donor in donors.values():
         _require_same_images(run, donor)
     exchange = Exchange.between(run, donors, heads=heads)
-    with computing(run.config.compute):
+    with computing(run.config.compute), told_of_no_numbers(run):
+        refuse_overflow(probed)
         fitted = fit(exchange, RunImages(run, "train"))
         table = swap_table(exchange, fitted, probed.evaluated(), probed.collection)
     return table if probed.data is None else table.assign(dataset=probed.collection.name)
+
+
+def _opened(source: Source) -> StoredRun:
+    """The run of a donor. Raises CheckpointError for one that gives no finite numbers."""
+    donor = source.open()
+    with computing(donor.run.config.compute):
+        refuse_overflow(donor)
+    return donor.run
 
 
 def _require_same_images(run: StoredRun, donor: StoredRun) -> None:
