@@ -16,6 +16,7 @@ from llm4seg_probe.reading.names import shown
 from llm4seg_probe.reading.text import dump_yaml, parse_yaml_value, read_yaml_values
 
 _SHOWN = 3  # problems that one message names
+_FIELD = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[[^.\[\]]+\])*")
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -47,9 +48,14 @@ def with_overrides(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[s
 def parse_override(text: str) -> tuple[list[str], Any]:
     """Names on the way to a field, and its value, of ``a.b[0]=value``."""
     field, equals, value = text.partition("=")
-    names = [name for name in re.split(r"[.\[\]]+", field) if name]
-    if not equals or not names:
+    if not equals or not field:
         raise ConfigError(f"'{text}' is not an override: write key=value, such as seed=3")
+    if not _FIELD.fullmatch(field):
+        raise ConfigError(
+            f"'{text}' is not an override: '{field}' is no name of a field; write one dot between "
+            "names and an entry's number in brackets, such as training.epochs=3 or a.b[0]=1"
+        )
+    names = re.findall(r"[^.\[\]]+", field)
     return names, parse_yaml_value(value, f"'{text}'", ConfigError)
 
 

@@ -115,9 +115,15 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """Read a run's YAML file, apply ``key=value`` overrides, and validate.
 
     With ``preset: NAME`` the fields of that preset count wherever the file, or an override, does
-    not give them. Raises ConfigError that names the file, the field, and the nearest valid name.
+    not give them. Raises ConfigError for a file without any field, and else one that names the
+    file, the field, and the nearest valid name.
     """
     values = read_yaml(path, overrides)
+    if not read_yaml(path):
+        raise ConfigError(
+            f"{path}: gives no field, so every one would have its default: write one into it, "
+            "such as 'arm: llm'"
+        )
     if "preset" in values:
         try:
             beneath = read_yaml(preset_path(str(values.pop("preset"))))

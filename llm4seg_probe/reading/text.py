@@ -152,8 +152,27 @@ _FLOAT = re.compile(
 )
 
 
+# Base 8 and base 60 of YAML 1.1, which others read as 10 and as text.
+_OTHER_BASE = re.compile(r"[-+]?0[0-7_]+|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+")
+
+
 class _Loader(_Safe):  # type: ignore[misc]
-    """Plain values; ``1e-3`` is a number, a date is text, and a key stands once."""
+    """Plain values; ``1e-3`` is a number, a date is text, and a key stands once.
+
+    A number that begins with 0, or has colons, is refused: ``010`` was 8, and ``1:30`` was 90.
+    """
+
+    def construct_yaml_int(self, node: Any) -> int:
+        """The number, unless YAML 1.1 and others read it in different ways."""
+        if _OTHER_BASE.fullmatch(str(node.value)):
+            raise yaml.constructor.ConstructorError(
+                None, None,
+                f"'{node.value}' is another number to each reader of YAML: write it without a 0 in "
+                "front and without colons, or in quotes where it is text",
+                node.start_mark,
+            )  # fmt: skip
+        found: int = super().construct_yaml_int(node)
+        return found
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         """The map, unless it gives a key twice."""
@@ -177,6 +196,7 @@ _Loader.yaml_implicit_resolvers = {
     ]
     for first, found in _Safe.yaml_implicit_resolvers.items()
 }
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 

@@ -71,6 +71,50 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, message: s
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("number", ["1:30", "010", "-1:00:00", "0_17", "+007", "!!int '010'"])
+def test_a_number_that_readers_of_yaml_disagree_on_is_refused(tmp_path: Path, number: str) -> None:
+    path = written(tmp_path, f"arm: cnn\ntraining:\n  batch_size: {number}\n")
+    with pytest.raises(ConfigError) as refused:
+        load_config(path)
+    told = str(refused.value)
+    assert told.startswith(f"{path} is not a readable configuration (")
+    assert "is another number to each reader of YAML: write it without a 0 in front" in told
+    assert "line 3, column" in told
+    assert "\n" not in told
+    with pytest.raises(ConfigError, match="another number to each reader"):
+        load_config(written(tmp_path, "arm: cnn"), (f"training.batch_size={number}",))
+
+
+def test_numbers_and_text_that_only_look_like_those_stay(tmp_path: Path) -> None:
+    text = (
+        "seed: 0\ntraining: {epochs: 1_0, batch_size: 0x10}\ndata: {name: '010', split: \"1:30\"}\n"
+    )
+    config = load_config(written(tmp_path, text))
+    assert (config.seed, config.training.epochs, config.training.batch_size) == (0, 10, 16)
+    assert (config.data.name, config.data.split) == ("010", "1:30")
+    assert load_config(written(tmp_path, to_yaml(config))) == config
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# arm: cnn\n", "{}", "---\n"])
+def test_a_file_without_a_field_is_refused(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    for overrides in ((), ("seed=3",)):
+        with pytest.raises(ConfigError) as refused:
+            load_config(path, overrides)
+        assert str(refused.value) == (
+            f"{path}: gives no field, so every one would have its default: write one into it, "
+            "such as 'arm: llm'"
+        )
+
+
+@pytest.mark.parametrize(
+    "field", ["training..epochs", ".seed", "seed.", "training[", "a[]", "a[0", "a]", "a[0]b", "[0]"]
+)
+def test_an_override_whose_field_is_no_name_is_refused(tmp_path: Path, field: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no name of a field; write one dot between names"):
+        load_config(written(tmp_path, "arm: cnn"), (f"{field}=1",))
+
+
 def test_a_missing_file_and_a_bad_override_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file: .*none\.yaml"):
         load_config(tmp_path / "none.yaml")
