@@ -13,6 +13,7 @@ from llm4seg_probe import progress
 from llm4seg_probe.cli.options import Json, Loggers, Open, Out, emit_json, records, say, show_page
 
 if TYPE_CHECKING:
+    from llm4seg_probe.results.courses import Undrawn
     from llm4seg_probe.results.studies import Forecast, Study
     from llm4seg_probe.study.analysis import Analysis
 
@@ -124,6 +125,7 @@ def sweep(
         # What is wrong in it, before torch is imported.
         _announce(load_analysis(analysis, tuple(overrides or ())), size)
     from llm4seg_probe.results import studies
+    from llm4seg_probe.results.courses import Undrawn
     from llm4seg_probe.training.loggers import loggers_given
 
     with probes_given(probes or ()), loggers_given(loggers or ()):
@@ -135,6 +137,8 @@ def sweep(
         )  # fmt: skip
     if isinstance(found, studies.Forecast):
         _tell_forecast(found, until_decided, as_json)
+    elif isinstance(found, Undrawn):
+        _tell_course(found, as_json)
     else:
         _tell_study(found, as_json)
         show_page(found.page(), show)
@@ -159,6 +163,17 @@ def _tell_forecast(found: Forecast, until_decided: bool, as_json: bool) -> None:
     digits = "%.2f" if until_decided else "%.1f"
     say(found.summary.to_string(index=False, float_format=digits))
     say(f"\n{sentence}")
+
+
+def _tell_course(found: Undrawn, as_json: bool) -> None:
+    course = found.course
+    if as_json:
+        told = {"page": None, "out": found.folder, "claims": records(found.table)}
+        emit_json({**told, "course": course.sentence, "open": list(course.still_open)})
+        progress.say(found.why)
+        return
+    say(found.table.to_string(index=False, float_format="%.4g"))
+    say(f"\n{course.sentence}\n\n{found.why}")
 
 
 def _tell_study(found: Study, as_json: bool) -> None:

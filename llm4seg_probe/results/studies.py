@@ -22,6 +22,7 @@ from llm4seg_probe.report.report import write_report
 from llm4seg_probe.report.results import Results, read_results
 from llm4seg_probe.report.sections import SECTIONS
 from llm4seg_probe.report.verdicts import verdict_rows
+from llm4seg_probe.results.courses import Undrawn
 from llm4seg_probe.results.probes import Probed
 from llm4seg_probe.results.result import Result, write_csv
 from llm4seg_probe.results.runs import Overrides, as_texts
@@ -275,7 +276,7 @@ def sweep(
     hours: float | None = None,
     new_study: bool = False,
     network: str | None = None,
-) -> Study | Forecast:
+) -> Study | Undrawn | Forecast:
     """Run all of an analysis that is missing, then its probes, its comparison and its page.
 
     Parameters
@@ -302,7 +303,9 @@ def sweep(
 
     Returns
     -------
-    Study or Forecast
+    Study, Forecast, or Undrawn
+        The last where all runs of a study until decided lie elsewhere, so that there is no page to
+        draw: its course and verdicts.
 
     Raises
     ------
@@ -330,6 +333,8 @@ def sweep(
             chosen, folder, size=size, store=given, engine=made_on, budget=budget,
             new_study=new_study,
         )  # fmt: skip
+        if found is None:
+            return Undrawn(course, folder, store.resolve())
     else:
         found, course = answer(chosen, folder, size=size, store=given, engine=made_on), None
     study = Study(read_results(folder), found.page)

@@ -43,21 +43,19 @@ def answer_until_decided(
     engine: Engine | None = None,
     budget: Budget | None = None,
     new_study: bool = False,
-) -> tuple[Answer, Course]:
+) -> tuple[Answer | None, Course]:
     """Add seeds until the claims are decided, and write tables and page under ``out``.
 
-    Raises as :func:`until_decided`, and ConfigError where no run has a folder to draw a page from.
+    The answer is None where no run has a folder to draw a page from, since all are known by their
+    stored scores alone: tables and page are then left as they are. Raises as
+    :func:`until_decided`.
     """
     runs = (store or out / "runs").resolve()
     course = until_decided(analysis, out, runs, engine=engine, budget=budget, new_study=new_study)
     names = of_each_run(analysis)
     present = [run for run in course.runs if RunTask(run, analysis.probes, names).done]
     if not present:
-        raise ConfigError(
-            f"{course.sentence} Its scores are in {course.store.path}; the page was not drawn "
-            f"anew, since no run of the study has a folder in {runs}: bring one there, or let it "
-            "go on"
-        )
+        return None, course
     absent = [run.path.name for run in course.runs if run not in present]
     found = gathered(present, analysis.base_config())
     probed = probe_study(course.analysis, present, out)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
+from typer.testing import CliRunner
 
+import llm4seg_probe as lp
 from llm4seg_probe import storage, tables
+from llm4seg_probe.cli.app import app
 from llm4seg_probe.config import Config, to_yaml
 from llm4seg_probe.errors import ConfigError, TableError
 from llm4seg_probe.statistics.looks import Design
@@ -175,6 +179,40 @@ def test_runs_whose_folders_are_gone_count_by_their_scores(analysis, content, tm
     course = run(analysis, tmp_path, engine)
     assert sorted({int(name.split("-")[1]) for name in engine.made}) == list(range(10, 20))
     assert verdicts(course) == verdicts(run(analysis, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_study_whose_runs_all_lie_elsewhere_ends_well_and_leaves_its_page(
+    content, tmp_path, drawn
+):
+    out, path = tmp_path / "out", tmp_path / "toys.yaml"
+    content["sizes"] = {"small": {}}
+    content["decide"]["max_seeds"] = 5
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
+    course = run(load_analysis(path).at("small"), out)
+    shutil.rmtree(out / "runs")
+    if drawn:
+        (out / "index.html").write_text("the page")
+        (out / "claims.csv").write_text("the claims")
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    arguments = ["sweep", str(path), "--until-decided", "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert course.sentence in result.stdout
+    kept = f"{out / 'index.html'} is as it was" if drawn else "there is none yet"
+    assert f"The page was not drawn anew ({kept}), since no run of the study" in result.stdout
+    assert f"has a folder in {(out / 'runs').resolve()}: bring one there" in result.stdout
+    assert f"Its scores are in {out / 'store.jsonl'}." in result.stdout
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert told["page"] is None
+    assert told["course"] == course.sentence
+    assert {row["claim"]: row["verdict"] for row in told["claims"]} == {
+        name: path.decision.verdict for name, path in course.paths.items()
+    }
+    assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+    assert "The page was not drawn anew" in repr(
+        lp.sweep(path, out=out, until_decided=True, engine=StandIn())
+    )
 
 
 def test_a_changed_rule_is_refused_after_the_first_look_and_starts_afresh(content, tmp_path):
