@@ -9,12 +9,13 @@ import unicodedata
 SIDES: dict[str, str] = {
     word: side
     for side, spoken in {
-        "train": "train training trn tr fit entrenamiento entraînement entrainement apprentissage "
-        "treino treinamento addestramento lernen 训练 训练集",
-        "val": "val valid validation validate dev development validierung validación validacion "
-        "validação validazione 验证 验证集",
-        "test": "test testing tst ts te holdout hold_out heldout held_out eval evaluation prueba "
-        "teste essai évaluation evaluierung prüfung valutazione evaluación avaliação 测试 测试集",
+        "train": "train training trainset trn tr fit in_sample entrenamiento entraînement "
+        "entrainement apprentissage treino treinamento addestramento lernen 训练 训练集",
+        "val": "val valset valid validation validate dev development validierung validación "
+        "validacion validação validazione 验证 验证集",
+        "test": "test testing testset tst ts te holdout hold_out heldout held_out out_of_sample "
+        "eval evaluation prueba teste essai évaluation evaluierung prüfung valutazione evaluación "
+        "avaliação 测试 测试集",
     }.items()
     for word in spoken.split()
 }

@@ -203,8 +203,8 @@ def read_series(folder: Path) -> nibabel.Nifti1Image:
     """The volume of a folder that holds one series, rescaled, as a NIfTI image in memory.
 
     Slices are sorted by their position along the normal of their plane. Raises DataError: no
-    DICOM file, several series, slices of different sizes or directions, two at one place, or a
-    missing one, which is named by its neighbours.
+    DICOM file, several series, slices of different sizes, spacings or directions, two at one place,
+    or a missing one, which is named by its neighbours.
     """
     files = series_files(folder)
     if not files:
@@ -340,6 +340,13 @@ def _one_series(folder: Path, slices: list[tuple[Path, pydicom.Dataset]]) -> Non
             towards[0], towards[1], atol=1e-3
         ):
             raise DataError(f"{other}: lies in another direction than {path.name}")
+        pixels = [np.array(p.get("PixelSpacing") or (), float) for p in (first, part)]
+        if pixels[0].shape != pixels[1].shape or not np.allclose(pixels[0], pixels[1], rtol=1e-3):
+            said = [" x ".join(f"{side:g}" for side in own) or "not stated" for own in pixels]
+            raise DataError(
+                f"{other}: its PixelSpacing is {said[1]}, that of {path.name} {said[0]}: export "
+                "the series again, or leave that slice out"
+            )
 
 
 def _evenly_spaced(

@@ -24,7 +24,24 @@ _PATIENT = ("patient", "patientid", "subject", "subjectid", "participant", "part
             "patientname", "patientnr", "patientno", "patientnumber", "pid", "pat", "patid", "pt",
             "ptid", "mrn", "person", "personid", "patienten", "patientenid", "patientennr", "case",
             "caseid")  # fmt: skip
-_BLANK = frozenset(("na", "n/a", "nan", "none", "null", "unknown", "-", "–", "?", "missing"))
+_BLANK = frozenset(
+    (
+        "na",
+        "n/a",
+        "nan",
+        "none",
+        "null",
+        "unknown",
+        "-",
+        "–",
+        "?",
+        "missing",
+        "unbekannt",
+        "inconnu",
+        "sconosciuto",
+        "desconocido",
+    )
+)
 """Cells that say that the patient is not known, in lower case."""
 _IMAGES = ("imagename", "imageid", "imagefile", "file", "filename", "name")
 _FALSE_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}(\.gz)?$")

@@ -292,6 +292,9 @@ def _score(table: pd.DataFrame, found: Recognised) -> None:
         best = min(named, key=lambda column: order[_name(named[column])])
         same = [column for column in named if _name(named[column]) == _name(named[best])]
         sides = ("test", "", "val", "train")
+        of_sides = {(named[column].side, named[column].rest) for column in same}
+        if {("", ""), ("val", "")} <= of_sides and ("test", "") not in of_sides:
+            sides = ("test", "val", "", "train")  # dice beside val_dice is of training, as in Keras
         chosen = min(
             same, key=lambda column: (sides.index(named[column].side), bool(named[column].rest))
         )
@@ -338,11 +341,16 @@ def _by_content(
         several = ""
         if role == "score" and len(candidates) > 1:
             several = "; or, if they are cases, classes or arms of one score, write a row for each"
-        could = f"could be {', '.join(candidates)}" if candidates else "is not among them"
+        could = f"could be {_listed(candidates)}" if candidates else "is not among them"
         raise TableError(
-            f"which column holds the {role}? Of {', '.join(map(str, table.columns))} it {could}: "
+            f"which column holds the {role}? Of {_listed(table.columns)} it {could}: "
             f"name it, --{role} COLUMN (in Python columns={{{role!r}: …}}){several}"
         )
+
+
+def _listed(names: Iterable[object], most: int = 20) -> str:
+    every = [str(name) for name in names]
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def _could_be_arms(table: pd.DataFrame, found: Recognised) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -137,11 +138,22 @@ _ALIKE = str.maketrans(
 
 
 def look_alikes(table: pd.DataFrame, arm: str) -> list[Finding]:
-    """A doubt for arms whose names look alike and are written in other letters."""
+    """A doubt for arms whose names look alike: other letters, or another way to write them."""
     seen: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     told = []
     for name in as_text(table[arm]).drop_duplicates():
+        plainly = re.sub(r"[\W_]", "", name).casefold()
+        twin = spelled.setdefault(plainly, name) if plainly else name
         other = seen.setdefault(name.translate(_ALIKE), name)
+        if other == name and twin != name:
+            told.append(
+                Finding(
+                    "doubt",
+                    f"the arms '{twin}' and '{name}' differ in capitals, spaces or hyphens alone: "
+                    "are they one?",
+                )
+            )
         if other != name:
             told.append(
                 Finding(

@@ -19,12 +19,18 @@ from llm4seg_probe.statistics.rows import as_text
 _SUMMARIES = frozenset(
     (
         "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble",
-        "summary", "all", "macro", "micro",
+        "summary", "all", "macro", "micro", "weighted", "sum", "best", "ø", "μ", "mw",
+        "mittel", "mittelwert", "durchschnitt", "gesamt", "summe", "standardabweichung",
+        "moyenne", "somme", "ensemble", "media", "mediana", "promedio", "suma", "totale", "somma",
+        "média", "médio", "soma", "mediane", "médiane", "平均", "均值", "总计", "合计",
     )
 )  # fmt: skip
 _BESIDE = frozenset(
-    ("of", "all", "seeds", "folds", "runs", "cases", "classes", "images", "foreground", "fg", "")
-)
+    (
+        "of", "over", "all", "seeds", "folds", "runs", "cases", "classes", "images", "foreground",
+        "fg", "dice", "iou", "score", "",
+    )
+)  # fmt: skip
 """Words beside one that sums up: ``foreground_mean``, ``mean of all folds``."""
 _ODD = dict.fromkeys(map(ord, "‐‑‒–−﹣－"), "-") | dict.fromkeys(map(ord, "\ufeff\u200b"), "")
 """Hyphens that only look like one, and marks that nobody sees."""
@@ -124,7 +130,7 @@ def without_summaries(
     table: pd.DataFrame, found: Recognised, findings: list[Finding]
 ) -> pd.DataFrame:
     """The table without rows that sum others up: a seed, fold, case or class called "mean"."""
-    for role in ("seed", "fold", "case", "class"):
+    for role in ("seed", "fold", "case", "class", "dataset"):
         column = found.column(role)
         if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
             continue
@@ -143,7 +149,7 @@ def without_summaries(
 
 
 def _sums_up(value: str) -> bool:
-    parts = set(words(value).split("_"))
+    parts = {part for part in words(value).split("_") if not part.isdigit()}
     return bool(parts & _SUMMARIES) and parts <= _SUMMARIES | _BESIDE
 
 

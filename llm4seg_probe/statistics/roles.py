@@ -46,15 +46,18 @@ NAMES: dict[Role, tuple[str, ...]] = {
         "arm", "method", "methods", "model", "models", "model_name", "method_name", "network",
         "net", "approach", "algorithm", "algo", "architecture", "variant", "condition",
         "configuration", "config", "system", "experiment", "experiment_name", "run_group",
-        "job_type",
+        "job_type", "methode", "modell", "verfahren", "netz", "netzwerk", "ansatz", "méthode",
+        "modèle", "modele", "réseau", "modello", "metodo", "método", "modelo", "方法", "模型",
     ),
     "seed": (
         "seed", "random_seed", "rng_seed", "random_state", "manual_seed", "repetition", "repeat",
         "rep", "trial", "replicate", "run", "run_id", "run_number", "try", "iteration_seed",
+        "wiederholung", "durchlauf", "lauf", "startwert", "graine", "semilla", "seme", "semente",
     ),
     "fold": (
         "fold", "folds", "cv_fold", "fold_id", "fold_idx", "fold_index", "kfold", "k_fold", "k",
         "cv", "cv_split", "fold_no", "fold_nr", "fold_number", "outer_fold", "test_fold",
+        "val_fold", "validation_fold", "held_out_fold", "fold_name", "falte", "faltung", "pli",
     ),
     "split": ("split", "subset", "phase", "partition", "set", "mode", "side"),
     "class": (
@@ -78,8 +81,15 @@ NAMES: dict[Role, tuple[str, ...]] = {
         "bild_id", "fall", "fall_id", "scan", "scan_id", "slice_number", "slice_index", "slice_no",
         "example", "item", "question", "identifier", "id", "name",
     ),
-    "mean": ("mean", "average", "avg", "mean_sd", "mean_std", "result"),
-    "sd": ("sd", "std", "stdev", "std_dev", "standard_deviation", "stddev"),
+    "mean": (
+        "mean", "average", "avg", "mean_sd", "mean_std", "result", "mittelwert", "mw", "moyenne",
+        "media", "promedio", "média",
+    ),
+    "sd": (
+        "sd", "std", "stdev", "std_dev", "standard_deviation", "stddev", "stabw",
+        "standardabweichung", "écart_type", "ecart_type", "deviazione_standard",
+        "desviación_estándar", "desviacion_estandar", "desvio_padrão",
+    ),
     "n": ("n", "n_seeds", "n_runs", "seeds", "runs", "num_runs", "num_seeds", "n_splits", "splits"),
 }  # fmt: skip
 """Names that columns go by, the likelier first; compared in lower case, units left out."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from llm4seg_probe.column_words import words
@@ -154,7 +155,14 @@ def read_csv(path: Path) -> TableFile:
                 f"{path}: row {short + 1 + skipped} has fewer cells than the header "
                 f"({counts[short]} and {counts[0]}): was a separator left out?"
             )
-    return TableFile(table, separator == ",", tuple(notes))
+    empty = (table == "").all(axis=1)
+    filled = int(np.flatnonzero(~empty)[-1]) + 1 if not empty.all() else len(table)
+    if empty.iloc[:filled].any():
+        row = int(np.flatnonzero(empty)[0]) + 2 + skipped
+        raise TableError(f"{path}: row {row} is empty, with results below it: delete it")
+    if filled < len(table):
+        notes.append(f"{len(table) - filled} empty rows below the table are left out")
+    return TableFile(table.iloc[:filled], separator == ",", tuple(notes))
 
 
 def _has_row_names(text: str, separator: str, columns: int) -> bool:

@@ -150,6 +150,7 @@ def test_a_missing_slice_is_named_by_its_neighbours(tmp_path, gone, said):
         ({"ImagePositionPatient": [0, 0, -6]}, r"case: (I0 and Z|Z and I0) lie at one place"),
         ({"ImagePositionPatient": [0, 0, 1.4]}, r"case: I2 and Z are 1\.4 mm apart, the others 3;"),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, r"Z: lies in another direction than I0"),
+        ({"PixelSpacing": [2.0, 1.5]}, r"Z: its PixelSpacing is 2 x 1\.5, that of I0 2 x 1"),
         ({"Rows": 1, "PixelData": bytes(4)}, r"Z: the slice is 1 x 2, that of I0 2 x 2"),
         ({"NumberOfFrames": 2, "PixelData": bytes(16)}, r"Z: holds 2 frames; single-frame"),
         ({"PixelData": bytes(2)}, r"Z: its pixels are not readable"),

@@ -390,3 +390,92 @@ def test_a_plan_takes_the_margin_in_the_tables_unit(table) -> None:
     result = lp.plan(table("method,seed,Dice (%)", *lines))
     assert set(result.table["margin"]) == {0.5}
     assert any("a difference of 0.5 is taken to matter" in one.what for one in result.findings)
+
+
+# -- a third round: other languages, and exports -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["Ø", "Mittelwert", "Moyenne", "gesamt", "promedio", "μ", "average (5 runs)", "best"]
+)
+def test_rows_that_sum_seeds_up_are_left_out_in_any_language(table, name: str) -> None:
+    lines = [f"unet,{k},{value}" for k, value in enumerate(UNET)]
+    lines += [f"ours,{k},{value}" for k, value in enumerate(OURS)]
+    lines += [f"unet,{name},{np.mean(UNET)}", f"ours,{name},{np.mean(OURS)}"]
+    row, doubts, _ = compared(table("method,seed,dice", *lines))
+    assert row["n_seeds"] == 5
+    assert row["p_t"] == pytest.approx(stats.ttest_rel(OURS, UNET).pvalue)
+    assert any("sum others up" in doubt for doubt in doubts)
+
+
+@pytest.mark.parametrize(
+    "names", [("Methode", "Startwert"), ("Modèle", "graine"), ("Modelo", "semilla")]
+)
+def test_columns_are_recognised_in_other_languages(table, names: tuple[str, str]) -> None:
+    lines = [f"unet,{k},{value}" for k, value in enumerate(UNET)]
+    lines += [f"ours,{k},{value}" for k, value in enumerate(OURS)]
+    row, _, _ = compared(table(f"{names[0]},{names[1]},Dice", *lines))
+    assert row["p_t"] == pytest.approx(stats.ttest_rel(OURS, UNET).pvalue)
+
+
+def test_dice_beside_val_dice_is_of_training(table) -> None:
+    lines = [f"unet,{k},0.9,{value}" for k, value in enumerate(UNET)]
+    lines += [f"ours,{k},0.{95 + k % 2},{value}" for k, value in enumerate(OURS)]
+    row, _, _ = compared(table("method,seed,dice_coef,val_dice_coef", *lines))
+    assert row["difference"] == pytest.approx(np.mean(OURS) - np.mean(UNET))
+
+
+@pytest.mark.parametrize(
+    "spreads", [("Dice MW", "Dice StAbw"), ("Dice moyenne", "Dice écart-type")]
+)
+def test_printed_means_are_read_in_other_languages(table, spreads: tuple[str, str]) -> None:
+    path = table(f"Methode,{spreads[0]},{spreads[1]},n", "unet,85.3,1.2,5", "ours,88.4,1.1,5")
+    (row,) = lp.audit(path).table.to_dict("records")
+    expected = stats.ttest_ind_from_stats(88.4, 1.1, 5, 85.3, 1.2, 5)
+    assert row["difference"] == pytest.approx(3.1)
+    assert row["p_uncorrelated"] > expected.pvalue  # paired, with fewer degrees of freedom
+
+
+def test_a_spread_in_another_unit_is_doubted(table) -> None:
+    result = lp.audit(table("Method,Dice,n", "unet,85.3 ± 0.021,5", "ours,88.4 ± 1.2,5"))
+    doubts = [one.what for one in result.findings if one.level == "doubt"]
+    assert any("times as small or large as is usual" in doubt for doubt in doubts)
+
+
+def test_two_ways_to_write_an_arm_are_doubted(table) -> None:
+    lines = [f"{'U-Net' if k < 3 else 'UNet'},{k},{value}" for k, value in enumerate(UNET)]
+    lines += [f"ours,{k},{value}" for k, value in enumerate(OURS)]
+    result = lp.audit(table("method,seed,dice", *lines))
+    assert any("differ in capitals, spaces or hyphens alone" in one.what for one in result.findings)
+
+
+def test_a_thousand_columns_are_not_all_named(table) -> None:
+    names = [f"x{k}" for k in range(1000)]
+    path = table(",".join(["method", *names]), ",".join(["unet", *["0.5"] * 1000]))
+    with pytest.raises(TableError) as refusal:
+        lp.compare(path)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_empty_rows_below_a_table_are_left_out_and_counted(table) -> None:
+    lines = [f"unet,{k},{value}" for k, value in enumerate(UNET)]
+    lines += [f"ours,{k},{value}" for k, value in enumerate(OURS)]
+    row, _, notes = compared(table("method,seed,dice", *lines, ",,", ",,"))
+    assert row["n_seeds"] == 5
+    assert "2 empty rows below the table are left out" in notes
+    with pytest.raises(TableError, match="row 7 is empty, with results below it"):
+        lp.compare(table("method,seed,dice", *lines[:5], ",,", *lines[5:]))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("Trainset", "Testset"), ("in-sample", "out-of-sample")]
+)
+def test_of_two_sides_the_test_side_is_advised(table, train: str, test: str) -> None:
+    lines = [
+        f"{arm},{seed},{side},{value}"
+        for arm, scores in (("unet", UNET), ("ours", OURS))
+        for seed, value in enumerate(scores)
+        for side in (train, test)
+    ]
+    with pytest.raises(TableError, match=f"--where Partition={test}"):
+        lp.compare(table("method,seed,Partition,dice", *lines))

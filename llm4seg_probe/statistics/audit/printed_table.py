@@ -71,6 +71,10 @@ def without_others(
     return table[~others]
 
 
+ODD_SPREAD = 20
+"""Spreads of one column differ by less than this many times, if they are in one unit."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a printed result stands: results are compared within one data set and column."""
@@ -180,7 +184,7 @@ def printed_results(
     if not results:
         raise TableError("no cell holds a mean with its SD")
     findings += _unused(table, found, {*free, *further})
-    findings += _differences(table, arms, sources)
+    findings += _differences(table, arms, sources) + _odd_spreads(results)
     return PrintedTable(results, _matches(sources, found, given, cells), told_of_spreads(sources))
 
 
@@ -245,6 +249,25 @@ def _differences(table: pd.DataFrame, arms: pd.Series, sources: Sequence[Source]
                     "doubt",
                     f"{source.mean} of {named} is written with a plus sign, and others are not: is "
                     "it a difference?",
+                )
+            )
+    return told
+
+
+def _odd_spreads(results: Sequence[tuple[Place, Reported]]) -> list[Finding]:
+    """Spreads far smaller or larger than the others of their column: in another unit, perhaps."""
+    told = []
+    for place in dict.fromkeys(place for place, _ in results):
+        spread = {each.arm: each.sd.value for own, each in results if own == place}
+        usual = float(np.median([value for value in spread.values() if value > 0] or [0.0]))
+        odd = [arm for arm, value in spread.items() if 0 < value < usual / ODD_SPREAD]
+        odd += [arm for arm, value in spread.items() if value > usual * ODD_SPREAD > 0]
+        if odd:
+            told.append(
+                Finding(
+                    "doubt",
+                    f"the spread of {', '.join(odd)} in {place.column} is more than {ODD_SPREAD} "
+                    "times as small or large as is usual there: is it in another unit?",
                 )
             )
     return told

@@ -20,7 +20,7 @@ from llm4seg_probe.statistics.roles import NAMES, Role, score_columns
 Kind = Literal["sd", "error", "variance", "interval"]
 
 _ENDINGS: dict[Kind, tuple[str, ...]] = {
-    "sd": ("sd", "std", "stdev", "std_dev", "standard_deviation"),
+    "sd": NAMES["sd"],
     "error": ("se", "sem", "stderr", "std_err", "standard_error"),
     "variance": ("var", "variance"),
 }
@@ -209,8 +209,8 @@ def _mean_of(table: pd.DataFrame, stem: str, spreads: Collection[str]) -> str | 
     free = {
         words(name): str(name) for name in reversed(table.columns.tolist()) if name not in spreads
     }
-    names = [f"{stem}_mean", f"mean_{stem}", f"{stem}_avg", f"avg_{stem}", stem] if stem else []
-    for name in names:
+    joined = [both for word in NAMES["mean"] for both in (f"{stem}_{word}", f"{word}_{stem}")]
+    for name in [*joined, stem] if stem else []:
         if name in free:
             return free[name]
     if stem:
