@@ -26,22 +26,10 @@ _PATIENT = ("patient", "patientid", "subject", "subjectid", "participant", "part
             "caseid")  # fmt: skip
 _BLANK = frozenset(
     (
-        "na",
-        "n/a",
-        "nan",
-        "none",
-        "null",
-        "unknown",
-        "-",
-        "–",
-        "?",
-        "missing",
-        "unbekannt",
-        "inconnu",
-        "sconosciuto",
-        "desconocido",
+        "na", "n/a", "nan", "none", "null", "unknown", "-", "–", "?", "missing", "unbekannt",
+        "inconnu", "sconosciuto", "desconocido",
     )
-)
+)  # fmt: skip
 """Cells that say that the patient is not known, in lower case."""
 _IMAGES = ("imagename", "imageid", "imagefile", "file", "filename", "name")
 _FALSE_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}(\.gz)?$")

@@ -21,10 +21,12 @@ _SUMMARIES = frozenset(
         "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble",
         "summary", "all", "macro", "micro", "weighted", "sum", "best", "ø", "μ", "mw",
         "mittel", "mittelwert", "durchschnitt", "gesamt", "summe", "standardabweichung",
-        "moyenne", "somme", "ensemble", "media", "mediana", "promedio", "suma", "totale", "somma",
+        "moyenne", "somme", "media", "mediana", "promedio", "suma", "totale", "somma",
         "média", "médio", "soma", "mediane", "médiane", "平均", "均值", "总计", "合计",
     )
 )  # fmt: skip
+_ANATOMY = frozenset(("media",))
+"""Words that sum up in some language, and are structures: the media of a vessel's wall."""
 _BESIDE = frozenset(
     (
         "of", "over", "all", "seeds", "folds", "runs", "cases", "classes", "images", "foreground",
@@ -136,6 +138,8 @@ def without_summaries(
             continue
         name = as_text(table[column])
         sums = {value: _sums_up(value) for value in name.unique()}
+        if role == "class":
+            sums |= {value: False for value in sums if words(value) in _ANATOMY}
         summary = name.map(sums).astype(bool)
         if not summary.any() or summary.all():
             continue

@@ -76,9 +76,7 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
             found.setdefault(("seed", ""), {})[column] = int(column)
         elif re.fullmatch(r"[fF]\d", column.strip()):
             short[column] = int(column.strip()[1:])
-    if len(short) > 2 and sorted(short.values()) == list(
-        range(min(short.values()), max(short.values()) + 1)
-    ):
+    if len(short) > 2 and _follow_one_another(short.values()):
         found["fold", ""] = short  # F1 to F5, and no F1 score
     several = {key: columns for key, columns in found.items() if len(columns) > 1}
     if not several or _named(table, next(iter(several))[0], given):

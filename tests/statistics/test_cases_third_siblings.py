@@ -479,3 +479,14 @@ def test_of_two_sides_the_test_side_is_advised(table, train: str, test: str) -> 
     ]
     with pytest.raises(TableError, match=f"--where Partition={test}"):
         lp.compare(table("method,seed,Partition,dice", *lines))
+
+
+def test_the_media_of_a_vessel_is_a_class_and_no_mean(table) -> None:
+    lines = [
+        f"{arm},{seed},{name},{value}"
+        for arm, scores in (("unet", UNET), ("ours", OURS))
+        for seed, value in enumerate(scores)
+        for name in ("lumen", "media")
+    ]
+    result = lp.compare(table("method,seed,class,dice", *lines), average_over=["class"])
+    assert not [one for one in result.findings if "sum others up" in one.what]
