@@ -90,7 +90,23 @@ def quietly() -> Iterator[None]:
         yield
 
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def _is_pointer(path: Path | str) -> bool:
+    """Whether a file is one of Git LFS's, which stands for another that was not fetched."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except (OSError, ValueError):
+        return False
+
+
 def _said(path: Path | str, what: str, why: str, advice: str) -> str:
+    if _is_pointer(path):
+        return (
+            f"{path}: holds a pointer of Git LFS and not the file itself; git lfs pull fetches it"
+        )
     colon = "" if what.startswith(("is ", "does ")) else ":"
     return f"{path}{colon} {what} ({why}){f'; {advice}' if advice else ''}"
 

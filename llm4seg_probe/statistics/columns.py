@@ -17,7 +17,16 @@ from llm4seg_probe.score_names import GENERIC, ScoreName
 from llm4seg_probe.scores import SCORES
 from llm4seg_probe.statistics.cells import looks_numeric
 from llm4seg_probe.statistics.nnunet_summary import case_name
-from llm4seg_probe.statistics.roles import NAMES, RUN_ROLES, Match, Role, is_side, score_columns
+from llm4seg_probe.statistics.roles import (
+    DATES,
+    NAMES,
+    RUN_ROLES,
+    STATES,
+    Match,
+    Role,
+    is_side,
+    score_columns,
+)
 
 _PATIENTS = frozenset(
     (
@@ -29,8 +38,6 @@ _NUMBERED = frozenset(
     ("id", "ids", "nr", "no", "num", "number", "nummer", "code", "name", "uid", "key", "index",
      "idx", "study")
 )  # fmt: skip
-STATES = ("state", "status", "tags", "user", "created")
-"""Columns of an export that tell how a run went, and not what it was."""
 MOST_ARMS = 50
 MOST_SEEDS = 100
 FEWEST_CASES = 6
@@ -98,6 +105,7 @@ def recognise(
     if "arm" not in found.matches:
         _release_group(table, found)
         _by_content(table, "arm", _could_be_arms(table, found), found)
+        _reject_names_of_runs(table, found)
     if "mean" in roles:
         return found
     group = found.matches.get("group")
@@ -122,6 +130,15 @@ def _release_group(table: pd.DataFrame, found: Recognised) -> None:
     del found.matches["group"]
     if case is not None and case.how == "name":
         found.rejected[case.column] = "is another in each row: it names rows or runs, and no case"
+        del found.matches["case"]
+
+
+def _reject_names_of_runs(table: pd.DataFrame, found: Recognised) -> None:
+    """Cases that were found by name alone, held against the arm that is known by now."""
+    case = found.matches.get("case")
+    reason = _veto(table, "case", case.column, found) if case and case.how == "name" else ""
+    if case is not None and reason:
+        found.rejected[case.column] = reason
         del found.matches["case"]
 
 
@@ -362,7 +379,7 @@ def _could_be_arms(table: pd.DataFrame, found: Recognised) -> list[str]:
         and 2 <= table[column].nunique() <= MOST_ARMS
         and table[column].nunique() < len(table) / 2
         and not is_side(table[column])
-        and plain(column) not in STATES
+        and plain(column) not in (*STATES, *DATES)
     }
     ordered = sorted(counts, key=lambda column: counts[column])
     if len(ordered) > 1 and 2 * counts[ordered[0]] <= counts[ordered[1]]:

@@ -7,12 +7,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from llm4seg_probe.column_words import plain, side_of, words
 from llm4seg_probe.score_names import parse_score
-from llm4seg_probe.statistics.columns import STATES, Recognised
-from llm4seg_probe.statistics.roles import Role, score_columns
+from llm4seg_probe.statistics.columns import Recognised
+from llm4seg_probe.statistics.roles import DATES, STATES, Role, score_columns
 from llm4seg_probe.statistics.rows import SEPARATE, Columns, as_text
 
 _FINISHED = frozenset({"finished", "completed", "complete", "succeeded", "success", "done", "ok"})
@@ -216,7 +217,7 @@ def _nests_cases(table: pd.DataFrame, name: str, columns: Columns, fewest: int =
 def _is_pooled(table: pd.DataFrame, name: str, arm: str, run: list[str], most: int = 12) -> bool:
     """Whether a column parts the runs of every arm in the same few groups, as a setting does."""
     values = table[name]
-    if plain(name) in SEPARATE or pd.api.types.is_float_dtype(values.dtype):
+    if plain(name) in (*SEPARATE, *DATES) or pd.api.types.is_float_dtype(values.dtype):
         return False
     if not 2 <= values.nunique() <= most:
         return False
@@ -224,6 +225,26 @@ def _is_pooled(table: pd.DataFrame, name: str, arm: str, run: list[str], most: i
         return False
     by_arm = [frozenset(own) for _, own in as_text(values).groupby(as_text(table[arm]))]
     return len(set(by_arm)) == 1 and len(by_arm) > 1
+
+
+def sentinels(values: pd.Series[float], score: str, times: float = 3) -> list[Finding]:
+    """A doubt for scores such as 999 that stand far beyond the others: a missing value, perhaps."""
+    finite = values[np.isfinite(values)]
+    marks = {
+        value for value in finite.unique() if value % 1 == 0 and set(f"{abs(value):.0f}") == {"9"}
+    } - set(map(float, range(-99, 100)))
+    others = finite[~finite.isin(marks)].abs()
+    if not marks or others.empty or min(map(abs, marks)) < times * max(others.max(), 1.0):
+        return []
+    told = ", ".join(f"{value:.0f}" for value in sorted(marks))
+    return [
+        Finding(
+            "doubt",
+            f"{score} is {told} in {finite.isin(marks).sum()} of {len(values)} rows, and never "
+            f"beyond {others.max():g} in another: averaged as it stands; if it marks missing "
+            "values, leave those cells empty",
+        )
+    ]
 
 
 def unfinished(table: pd.DataFrame) -> list[Finding]:

@@ -16,24 +16,6 @@ from llm4seg_probe.statistics.nnunet_summary import case_name
 from llm4seg_probe.statistics.roles import NAMES
 from llm4seg_probe.statistics.rows import as_text
 
-_SUMMARIES = frozenset(
-    (
-        "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble",
-        "summary", "all", "macro", "micro", "weighted", "sum", "best", "ø", "μ", "mw",
-        "mittel", "mittelwert", "durchschnitt", "gesamt", "summe", "standardabweichung",
-        "moyenne", "somme", "media", "mediana", "promedio", "suma", "totale", "somma",
-        "média", "médio", "soma", "mediane", "médiane", "平均", "均值", "总计", "合计",
-    )
-)  # fmt: skip
-_ANATOMY = frozenset(("media",))
-"""Words that sum up in some language, and are structures: the media of a vessel's wall."""
-_BESIDE = frozenset(
-    (
-        "of", "over", "all", "seeds", "folds", "runs", "cases", "classes", "images", "foreground",
-        "fg", "dice", "iou", "score", "",
-    )
-)  # fmt: skip
-"""Words beside one that sums up: ``foreground_mean``, ``mean of all folds``."""
 _ODD = dict.fromkeys(map(ord, "‐‑‒–−﹣－"), "-") | dict.fromkeys(map(ord, "\ufeff\u200b"), "")
 """Hyphens that only look like one, and marks that nobody sees."""
 _BOLD = re.compile(
@@ -126,35 +108,6 @@ def unmarked(value: object) -> str:
 def _stripped(value: object) -> str:
     text = unicodedata.normalize("NFC", str(value)).translate(_ODD)
     return " ".join(text.split())
-
-
-def without_summaries(
-    table: pd.DataFrame, found: Recognised, findings: list[Finding]
-) -> pd.DataFrame:
-    """The table without rows that sum others up: a seed, fold, case or class called "mean"."""
-    for role in ("seed", "fold", "case", "class", "dataset"):
-        column = found.column(role)
-        if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
-            continue
-        name = as_text(table[column])
-        sums = {value: _sums_up(value) for value in name.unique()}
-        if role == "class":
-            sums |= {value: False for value in sums if words(value) in _ANATOMY}
-        summary = name.map(sums).astype(bool)
-        if not summary.any() or summary.all():
-            continue
-        told = ", ".join(name[summary].str.strip().str.casefold().drop_duplicates())
-        findings.append(
-            Finding("doubt", f"{int(summary.sum())} rows sum others up ({column} {told}): left out")
-        )
-        table = table[~summary]
-        table = table.assign(**{column: number_if_all(table[column].astype(str))})
-    return table
-
-
-def _sums_up(value: str) -> bool:
-    parts = {part for part in words(value).split("_") if not part.isdigit()}
-    return bool(parts & _SUMMARIES) and parts <= _SUMMARIES | _BESIDE
 
 
 def clean(table: pd.DataFrame, found: Recognised, findings: list[Finding]) -> pd.DataFrame:

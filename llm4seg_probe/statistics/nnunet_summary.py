@@ -19,6 +19,8 @@ from llm4seg_probe.reading.text import read_json
 METRICS = ("dice", "iou", "jaccard", "precision", "recall", "hausdorff_distance_95")
 _DATASET = re.compile(r"(Dataset|Task)\d{3}_.+")
 _FOLD = re.compile(r"(?:fold|cv|split)[_-]?(\d+|all)", re.IGNORECASE)
+_GATHERED = re.compile(r"crossval_results.*|cv_niftis.*", re.IGNORECASE)
+"""Folders in which nnU-Net gathers the cases of all folds."""
 _SEED = re.compile(
     r"(?:(?:random_?)?(?:seed|run|rep|repeat|repetition|trial|s)[_=-]?)(\d+)", re.IGNORECASE
 )
@@ -37,6 +39,7 @@ def read(files: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
 
     Columns that no file tells are left out. Raises TableError for a file that is no summary.
     """
+    files, notes = _without_sums_of_folds(files)
     places = _places(files)
     rows = [
         {**place, **scores}
@@ -48,8 +51,28 @@ def read(files: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     table = pd.DataFrame(rows)
     kept = [name for name in table.columns if name == "class" or not table[name].isna().all()]
     seeds = [place["seed"] for place in places if place["seed"] is not None]
-    notes = [f"seeds are read from the names of folders, such as seed {seeds[0]}"] if seeds else []
+    if seeds:
+        notes.append(f"seeds are read from the names of folders, such as seed {seeds[0]}")
     return table[kept], tuple(notes)
+
+
+def _without_sums_of_folds(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files without those that nnU-Net gathers from folds which are given too."""
+    gathered = [file for file in files if any(map(_GATHERED.fullmatch, file.parts))]
+    folds = {
+        file.parts[:depth]
+        for file in files
+        for depth, part in enumerate(file.parts)
+        if _FOLD.fullmatch(part)
+    }
+    doubled = [file for file in gathered if any(file.parts[: len(own)] == own for own in folds)]
+    if not doubled:
+        return list(files), []
+    told = (
+        f"{len(doubled)} summaries are of folds that are given too, gathered ({doubled[0]}): left "
+        "out, since their cases would count twice"
+    )
+    return [file for file in files if file not in doubled], [told]
 
 
 def case_name(file: str) -> str:

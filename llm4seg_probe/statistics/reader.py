@@ -26,12 +26,14 @@ from llm4seg_probe.statistics.findings import (
     guesses,
     left_over,
     look_alikes,
+    sentinels,
     unfinished,
     values_of,
 )
-from llm4seg_probe.statistics.key_columns import clean, named, typed, without_summaries
+from llm4seg_probe.statistics.key_columns import clean, named, typed
 from llm4seg_probe.statistics.roles import NAMES, Match, Role
 from llm4seg_probe.statistics.rows import MAY_BE_ABSENT, Columns, as_text, rows_where
+from llm4seg_probe.statistics.summary_rows import without_summaries
 from llm4seg_probe.statistics.table_file import TableFile
 
 _METRIC = frozenset(
@@ -115,6 +117,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     does not have, and for a cell that is not a number.
     """
     findings = [Finding("note", note) for note in file.notes]
+    wide_tables.refuse_transposed(file.table)
     table = typed(named(file.table), asked.columns.get("arm"))
     if table.empty:
         raise TableError("the table has no rows")
@@ -126,12 +129,14 @@ def read(file: TableFile, asked: Asked) -> Reading:
     found = recognise(table, _known(table, turned.given), off=off)
     table, found = _told_beside(table, found, findings)
     score = found.matches["score"].column
-    table = clean(without_summaries(table, found, findings), found, findings)
+    table = without_summaries(table, found, not file.comma_separated, findings)
+    table = clean(table, found, findings)
     numbers = read_numbers(table[score], asked.decimal, comma=not file.comma_separated)
     findings += [Finding("note", note) for note in numbers.notes]
     table[score] = (
         numbers.values if asked.infinite_as is None else _finite(numbers.values, asked.infinite_as)
     )
+    findings += sentinels(table[score], score)
     if "%" in score and not numbers.percent and table[score].abs().max() <= 1:
         findings.append(
             Finding(

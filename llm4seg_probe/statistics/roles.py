@@ -87,12 +87,20 @@ NAMES: dict[Role, tuple[str, ...]] = {
     ),
     "sd": (
         "sd", "std", "stdev", "std_dev", "standard_deviation", "stddev", "stabw",
-        "standardabweichung", "écart_type", "ecart_type", "deviazione_standard",
+        "σ", "sigma", "standardabweichung", "écart_type", "ecart_type", "deviazione_standard",
         "desviación_estándar", "desviacion_estandar", "desvio_padrão",
     ),
     "n": ("n", "n_seeds", "n_runs", "seeds", "runs", "num_runs", "num_seeds", "n_splits", "splits"),
 }  # fmt: skip
 """Names that columns go by, the likelier first; compared in lower case, units left out."""
+
+STATES = ("state", "status", "tags", "user")
+"""Columns of an export that tell how a run went, and not what it was."""
+DATES = (
+    "created", "created_at", "updated", "updated_at", "date", "datetime", "time", "timestamp",
+    "started", "start_time", "finished", "end_time", "runtime", "duration",
+)  # fmt: skip
+"""Columns that tell when a run was made, and for how long."""
 
 RUN_ROLES: tuple[Role, ...] = (
     "arm", "seed", "fold", "split", "class", "epoch", "dataset", "stratum", "group", "case",
@@ -112,7 +120,7 @@ class Match:
 SPREAD = frozenset(
     (
         "sd", "std", "stdev", "stddev", "se", "sem", "stderr", "var", "variance", "ci", "low",
-        "high", "lower", "upper", "min", "max", "count",
+        "high", "lower", "upper", "min", "max", "count", "σ", "sigma", "mad", "iqr", "range",
     )
 )  # fmt: skip
 """Words that make a score's name that of its spread."""

@@ -269,6 +269,8 @@ def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: lis
                 and not table.duplicated([*keys, name]).any()
             ), None,
         )  # fmt: skip
+        if finer and len(seeds) == 1 and not columns.case:
+            cause += f", or, if each is another run, --seed {finer}"
         if columns.case and not columns.group and finer:
             image, whole = finer, columns.case
             if words(whole) in _WITHIN:

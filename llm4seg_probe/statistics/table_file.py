@@ -125,7 +125,14 @@ def read_csv(path: Path) -> TableFile:
             )
         doubled = [name for name, count in Counter(header).items() if count > 1 and name]
         if doubled:
-            raise TableError(f"{path}: two columns are called '{doubled[0]}': rename one of them")
+            turned = (
+                ", or, if each column is a run, turn the table (rows become columns)"
+                if words(header[0]) in NAMES["arm"]
+                else ""
+            )
+            raise TableError(
+                f"{path}: two columns are called '{doubled[0]}': rename one of them{turned}"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(

@@ -51,11 +51,48 @@ def long(table: pd.DataFrame, given: Mapping[Role, str]) -> Long:
             f"column '{charts[0]}' is of a chart, a curve over steps for each run: export the "
             "table of runs instead (one row per run, with its arm, seed and final score)"
         )
+    table = _runs_of_the_first_column(table)
     for turn in (_per_seed, _per_region, _per_arm):
         turned = turn(table, given)
         if turned is not None:
             return turned
     return Long(table, given)
+
+
+_RUN_NAMES = re.compile(r"(?P<kind>seed|run|rep|repeat|repetition|trial|fold|split)_?\d+")
+
+
+def refuse_transposed(table: pd.DataFrame) -> None:
+    """Raise TableError for a table that has its runs as columns, and its scores as rows."""
+    if table.shape[1] < 3:
+        return
+    first, *rest = table.columns
+    rows = [words(cell) for cell in table[first].astype(str)]
+    runs = set(NAMES["seed"]) | set(NAMES["fold"])
+    scores = [row for row in rows if parse_score(row).score is not None]
+    headed = words(first) in NAMES["arm"] and bool(runs & set(rows)) and bool(scores)
+    bare = len(scores) == len(rows) > 0 and not any(
+        _has_role(name) or parse_score(name).score or not looks_numeric(table[name])
+        for name in rest
+    )
+    if headed or bare:
+        raise TableError(
+            f"its rows are {', '.join(table[first].astype(str).head(4))} and its columns runs or "
+            "arms: turn it (rows become columns), so that each run has a row with its arm, seed "
+            "and score"
+        )
+
+
+def _runs_of_the_first_column(table: pd.DataFrame) -> pd.DataFrame:
+    """A first column without a header whose cells are ``seed 0``, ``seed 1`` as one of seeds."""
+    first = str(table.columns[0])
+    cells = table[first].astype(str).map(words)
+    found = [_RUN_NAMES.fullmatch(cell) for cell in cells]
+    if not re.fullmatch(r"unnamed(: ?0| 1)|row names", first, re.IGNORECASE) or not all(found):
+        return table
+    kinds = {match["kind"] for match in found if match}
+    kind = "fold" if kinds <= {"fold", "split"} else "seed"
+    return table if len(kinds) > 1 or kind in table else table.rename(columns={first: kind})
 
 
 def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:

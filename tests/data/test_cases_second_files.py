@@ -243,3 +243,64 @@ def test_nifti_2_is_read_as_nifti_1_and_without_a_word_of_the_library(tmp_path, 
     write_mask(np.ones((8, 8, 8), np.uint8), image, tmp_path / "out.nii")
     assert nibabel.load(tmp_path / "out.nii").header["sizeof_hdr"] == 540
     assert "sizeof_hdr" not in "".join(capfd.readouterr())
+
+
+# Masks that are there, in a format that is not read, or not there yet.
+
+
+def pairs(folder: Path, ending: str, content: bytes) -> Path:
+    for number in range(3):
+        save(folder / "images" / f"a{number}.png", np.full((16, 16), 40 * number + 9, np.uint8))
+        (folder / "masks").mkdir(exist_ok=True)
+        (folder / "masks" / f"a{number}{ending}").write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("ending", [".gif", ".webp", ".npz", "_mask.svg"])
+def test_masks_in_a_format_that_is_not_read_are_named(tmp_path: Path, ending: str) -> None:
+    pairs(tmp_path, ending, b"GIF89a")
+    told = f"has no mask in .*a0{ending} is in a format that is not read here; convert it to PNG"
+    with pytest.raises(DataError, match=told):
+        open_collection(str(tmp_path))
+
+
+def test_masks_as_3d_slicer_calls_them(tmp_path: Path) -> None:
+    header = b"NRRD0004\ntype: uint8\ndimension: 2\nsizes: 16 16\nencoding: raw\n\n"
+    pairs(tmp_path, ".seg.nrrd", header + square().T.tobytes())
+    samples = open_collection(str(tmp_path)).samples
+    assert [sample.mask_files[0].name for sample in samples] == [
+        "a0.seg.nrrd", "a1.seg.nrrd", "a2.seg.nrrd",
+    ]  # fmt: skip
+
+
+def test_a_pointer_of_git_lfs_says_how_to_get_the_file(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    pairs(tmp_path, ".png", pointer)
+    unreadable = found(tmp_path, "unreadable")
+    assert len(unreadable) == 3
+    for finding in unreadable:
+        assert "holds a pointer of Git LFS and not the file itself; git lfs pull" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("stated", "severity", "told"),
+    [("", "warning", "State mr"), ("ct", "error", "ct is stated"), ("mr", None, "")],
+)
+def test_a_ct_beside_a_pet(tmp_path: Path, stated: str, severity: str | None, told: str) -> None:
+    folder = tmp_path / "Dataset501_PETCT"
+    for place, names in (("imagesTr", ("_0000", "_0001")), ("labelsTr", ("",))):
+        (folder / place).mkdir(parents=True)
+        for name in names:
+            pixels = np.zeros((8, 8, 4), np.int16 if name else np.uint8)
+            pixels[2:5, 2:5] = 1
+            image = nibabel.Nifti1Image(pixels, np.eye(4))
+            nibabel.save(image, folder / place / f"p1{name}.nii.gz")
+    modality = f'"modality": "{stated}", ' if stated else ""
+    (folder / "dataset.json").write_text(
+        '{"channel_names": {"0": "CT", "1": "PET"}, ' + modality + '"labels": {"background": 0, '
+        '"lesion": 1}, "numTraining": 1, "file_ending": ".nii.gz"}'
+    )
+    noticed = [each for each in open_collection(str(folder)).noticed if each.kind == "modality"]
+    assert [each.severity for each in noticed] == ([severity] if severity else [])
+    assert all(told in f"{each.what} {each.advice}" for each in noticed)
+    assert all("the channels are CT, PET" in each.what for each in noticed)

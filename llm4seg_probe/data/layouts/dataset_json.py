@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm4seg_probe.data.collection import Labels
+from llm4seg_probe.data.collection import Labels, Sample
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.reading.names import shown
@@ -93,6 +93,20 @@ def counted(description: Mapping[str, Any], cases: int) -> Iterator[Finding]:
     what = f"{DESCRIPTION} says numTraining {shown(str(said))}, and {cases} cases are here"
     advice = "Look whether files are missing, or mend the number"
     yield Finding("warning", "cases", (), what, advice)
+
+
+def ct_beside_others(channels: tuple[str, ...], samples: Sequence[Sample]) -> Iterator[Finding]:
+    """A finding where a CT and other images, such as PET, are the channels of one image."""
+    named = {name.casefold() for name in channels}
+    if "ct" not in named or all(name.startswith("ct") for name in named):
+        return
+    what = f"the channels are {shown(', '.join(channels))}, and an image has one modality here"
+    if any(sample.modality == "ct" for sample in samples):
+        advice = "State mr, which standardises each channel by itself: ct cuts all by one window"
+        yield Finding("error", "modality", (), f"{what}: ct is stated", advice)
+    elif any(sample.modality == "unknown" for sample in samples):
+        advice = 'State mr ("modality": "mr"): each channel is then standardised by itself'
+        yield Finding("warning", "modality", (), what, advice)
 
 
 def _is_value(written: object) -> bool:

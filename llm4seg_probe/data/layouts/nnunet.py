@@ -25,12 +25,13 @@ from llm4seg_probe.data.layouts.dataset_json import (
     DESCRIPTION,
     channels_in,
     counted,
+    ct_beside_others,
     labels_in,
     modality_for_nnunet,
     read_json,
 )
 from llm4seg_probe.data.layouts.documented import check_classes, modality_of
-from llm4seg_probe.data.layouts.plain import by_stem, none_in, read_groups
+from llm4seg_probe.data.layouts.plain import by_stem, none_in, other_format, read_groups
 from llm4seg_probe.data.leftovers import tables_of_patients, unused
 from llm4seg_probe.data.names import Matcher
 from llm4seg_probe.errors import DataError
@@ -63,16 +64,19 @@ def read_nnunet(folder: Path, classes: tuple[str, ...]) -> Collection:
         if (known := Matcher(cases).find(stem)) is not None
     }
     groups, noticed = read_groups(folder, cases)
+    written = description.get("modality")
+    named = written if isinstance(written, str) else ""
     samples = []
     for case, files in cases.items():
         if case not in masks:
             raise DataError(
-                f"{files[0]}: has no mask {case} in {folder / LABELS}: add it, or take the "
-                "image out"
+                f"{files[0]}: has no mask {case} in {folder / LABELS}: "
+                f"{other_format(folder / LABELS, case) or 'add it'}, or take the image out"
             )
         row = groups.get(case, {})
         picture = suffix_of(files[0]) in PICTURES  # says by itself that it is one
-        stated = row.get("modality") or ("" if picture else modality_for_nnunet(channels))
+        by_channels = "" if picture else modality_for_nnunet(channels)
+        stated = row.get("modality") or named or by_channels
         samples.append(
             Sample(
                 image=case,
@@ -95,6 +99,7 @@ def read_nnunet(folder: Path, classes: tuple[str, ...]) -> Collection:
         noticed=(
             *noticed,
             *counted(description, len(samples)),
+            *ct_beside_others(channels, samples),
             *_left_over(folder, samples),
         ),
     )

@@ -130,8 +130,10 @@ def _key(name: str) -> str:
     return re.sub(r"[^\w]+|_", " ", alike(name)).strip()
 
 
-ENDINGS = ("_mask", "_segmentation", "_seg", "_label")
-"""What a mask's name may have behind the image's, in any case."""
+ENDINGS = (
+    "_mask", "_segmentation", "_seg", "_label", ".seg", "-mask", "-segmentation", "-seg", "-label",
+)  # fmt: skip
+"""What a mask's name may have behind the image's, in any case; a dot and dashes as 3D Slicer."""
 TABLES = READ
 
 
@@ -162,10 +164,8 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Collection:
         row = known.get(stem, {})
         for found, place in zip(masks, places, strict=True):
             if stem not in found:
-                raise DataError(
-                    f"{path}: has no mask in {place}: add it (of the image's name), or take the "
-                    "image out"
-                )
+                remedy = other_format(place, stem) or "add it (of the image's name)"
+                raise DataError(f"{path}: has no mask in {place}: {remedy}, or take the image out")
         samples.append(
             Sample(
                 image=stem,
@@ -179,6 +179,18 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Collection:
     used = {path for sample in samples for path in sample.files}
     noticed += [*about_groups, *_left_over(folder, places, used)]
     return Collection(folder.resolve().name, tuple(samples), classes, noticed=tuple(noticed))
+
+
+def other_format(folder: Path, stem: str) -> str:
+    """The remedy for a mask that is there in a format that is not read; empty if none is there."""
+    for path in sorted(folder.iterdir()):
+        name = path.name.split(".")[0]
+        if formats.is_image(path) or (
+            not Matcher([stem]).find(name) and not Matcher([stem]).find(_bare(name))
+        ):
+            continue
+        return f"{path.name} is in a format that is not read here; convert it to PNG or NIfTI"
+    return ""
 
 
 def none_in(folder: Path) -> DataError:
@@ -272,7 +284,7 @@ def _bare(stem: str) -> str:
     return stem[: len(stem) - len(ending)]
 
 
-_SECOND = re.compile(rf"({'|'.join(ENDINGS)})[_\- ]?\(?\d+\)?$", re.IGNORECASE)
+_SECOND = re.compile(rf"({'|'.join(map(re.escape, ENDINGS))})[_\- ]?\(?\d+\)?$", re.IGNORECASE)
 """An ending with the number of a further mask of the same image."""
 
 

@@ -260,6 +260,14 @@ def _odd_spreads(results: Sequence[tuple[Place, Reported]]) -> list[Finding]:
     for place in dict.fromkeys(place for place, _ in results):
         spread = {each.arm: each.sd.value for own, each in results if own == place}
         usual = float(np.median([value for value in spread.values() if value > 0] or [0.0]))
+        if len(spread) > 1 and not any(spread.values()):
+            told.append(
+                Finding(
+                    "doubt",
+                    f"every spread of {place.column} is 0: are those of cases or runs missing, or "
+                    "rounded away? p is then as small as if runs did not differ",
+                )
+            )
         odd = [arm for arm, value in spread.items() if 0 < value < usual / ODD_SPREAD]
         odd += [arm for arm, value in spread.items() if value > usual * ODD_SPREAD > 0]
         if odd:

@@ -27,7 +27,8 @@ _ENDINGS: dict[Kind, tuple[str, ...]] = {
 """What a spread is called, the one that is used first where a mean has several."""
 _INTERVAL = re.compile(
     r"(?:(?P<before>(?!9[059]_).+?)_)?(?:9[059]_?)?"
-    r"(?:ci|conf_int|confint|confidence_intervals?|margin_of_error|moe|iqr)"
+    r"(?:ci|conf_int|confint|confidence_intervals?|margin_of_error|moe|iqr|mad"
+    r"|median_absolute_deviation|range|min|max|minimum|maximum|q1|q3|q25|q75|p5|p25|p75|p95)"
     r"(?:_?9[059])?(?:_(?:low|lower|lo|high|upper|hi|half_?width|width|percent|pct))?"
     r"(?:_(?P<after>.+))?"
 )
@@ -38,6 +39,13 @@ _SHOWN = re.compile(
     re.IGNORECASE,
 )
 """What a header says of its cells: ``(mean ± SD)``, ``[median (IQR)]``."""
+_NO_SPREADS: dict[str, frozenset[str]] = {
+    "interquartile range": frozenset(("iqr",)),
+    "median absolute deviation": frozenset(("mad", "deviation")),
+    "quantile": frozenset(("q1", "q3", "q25", "q75", "p5", "p25", "p75", "p95")),
+    "smallest or largest value": frozenset(("min", "max", "minimum", "maximum", "range")),
+}
+"""What is told of spreads that no SD can be made of, by words of their columns."""
 _NO_SDS = frozenset(("ci", "iqr", "range", "confidence", "median"))
 
 
@@ -75,7 +83,12 @@ def spread_columns(table: pd.DataFrame) -> dict[str, Spread]:
     An SD or a standard error is one wherever it stands. ``var`` and ``ci`` may be short for other
     things, so they need a column of means, and a variance holds numbers.
     """
-    found = {column: spread for column in map(str, table.columns) if (spread := _spread(column))}
+    found = {
+        column: spread
+        for column in map(str, table.columns)
+        if not re.search("__(MIN|MAX)$", column)  # of a chart's curve over steps
+        and (spread := _spread(column))
+    }
     vague = [name for name, spread in found.items() if spread.kind in ("variance", "interval")]
     for name in vague:
         is_number = found[name].kind == "interval" or looks_numeric(table[name])
@@ -153,8 +166,9 @@ def sources_of(
 
 
 def _only_an_interval(mean: str, columns: Sequence[str]) -> str:
+    said = {part for column in columns for part in words(column).split("_")}
     many = len(columns) > 1
-    what = "interquartile range" if "iqr" in words(columns[0]).split("_") else "confidence interval"
+    what = next((told for told, own in _NO_SPREADS.items() if said & own), "confidence interval")
     return (
         f"{mean} has no SD beside it, only {'' if many else 'a '}{what}{'s' if many else ''} "
         f"({', '.join(columns)}), and neither its level, nor whether it is a half or the whole "

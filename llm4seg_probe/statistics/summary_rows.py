@@ -1,0 +1,195 @@
+"""Leave out the rows that sum others up: by their words, and by what they hold.
+
+Words are a list, and no list knows every language; what a row holds is the same in all of them. A
+row that no word gives away is left out where it equals the mean, median, SD or sum of the others in
+every arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from llm4seg_probe.column_words import words
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.statistics.cells import read_numbers, undressed
+from llm4seg_probe.statistics.columns import Recognised
+from llm4seg_probe.statistics.findings import Finding
+from llm4seg_probe.statistics.key_columns import number_if_all
+from llm4seg_probe.statistics.roles import Role
+from llm4seg_probe.statistics.rows import as_text
+
+_SUMMARIES = frozenset(
+    (
+        "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble",
+        "summary", "all", "macro", "micro", "weighted", "sum", "best", "ø", "μ", "mw",
+        "mittel", "mittelwert", "durchschnitt", "gesamt", "summe", "standardabweichung",
+        "moyenne", "somme", "media", "mediana", "promedio", "suma", "totale", "somma",
+        "média", "médio", "soma", "mediane", "médiane", "平均", "均值", "总计", "合计",
+    )
+)  # fmt: skip
+_ANATOMY = frozenset(("media",))
+"""Words that sum up in some language, and are structures: the media of a vessel's wall."""
+_BESIDE = frozenset(
+    (
+        "of", "over", "all", "seeds", "folds", "runs", "cases", "classes", "images", "foreground",
+        "fg", "dice", "iou", "score", "",
+    )
+)  # fmt: skip
+"""Words beside one that sums up: ``foreground_mean``, ``mean of all folds``."""
+_SUMMED: tuple[Role, ...] = ("seed", "fold", "case", "class", "dataset")
+"""Columns in which a row may sum others up."""
+_FEWEST = 3
+"""So many results must be summed up: a seed that equals the mean of two others is no rarity."""
+_MOST_ODD = 4
+"""Mean, SD, smallest and largest: no more rows of an arm sum the others up."""
+_SUMS: dict[str, Callable[[np.ndarray], float]] = {
+    "mean": lambda values: float(values.mean()),
+    "median": lambda values: float(np.median(values)),
+    "SD": lambda values: float(values.std(ddof=1)),
+    "SD (n)": lambda values: float(values.std()),
+    "sum": lambda values: float(values.sum()),
+    "smallest": lambda values: float(values.min()),
+    "largest": lambda values: float(values.max()),
+}
+
+
+def without_summaries(
+    table: pd.DataFrame, found: Recognised, comma: bool, findings: list[Finding]
+) -> pd.DataFrame:
+    """The table without rows that sum others up: a seed, fold, case or class called "mean".
+
+    comma: whether a comma may be a decimal mark. A row that only may be one is a doubt, and stays.
+    """
+    for role in _SUMMED:
+        column = found.column(role)
+        if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
+            continue
+        name = as_text(table[column])
+        sums = {value: _sums_up(value) for value in name.unique()}
+        if role == "class":
+            sums |= {value: False for value in sums if words(value) in _ANATOMY}
+        summary = name.map(sums).astype(bool)
+        if summary.all():
+            continue
+        told = ", ".join(name[summary].str.strip().str.casefold().drop_duplicates())
+        if summary.any():
+            findings.append(
+                Finding(
+                    "doubt", f"{int(summary.sum())} rows sum others up ({column} {told}): left out"
+                )
+            )
+            table, name = table[~summary], name[~summary]
+        table = _without_sums(table, role, column, found, comma, findings)
+        table = table.assign(**{column: number_if_all(as_text(table[column]))})
+    return table
+
+
+def _sums_up(value: str) -> bool:
+    parts = {part for part in words(value).split("_") if not part.isdigit()}
+    return bool(parts & _SUMMARIES) and parts <= _SUMMARIES | _BESIDE
+
+
+def _without_sums(
+    table: pd.DataFrame,
+    role: Role,
+    column: str,
+    found: Recognised,
+    comma: bool,
+    findings: list[Finding],
+) -> pd.DataFrame:
+    """The table without values of a column that hold what sums the others up, in every arm."""
+    name = as_text(table[column])
+    odd = _odd_names(name.unique().tolist())
+    if name.nunique() - max(len(odd), 1) < _FEWEST or (role == "class" and not odd):
+        return table  # of classes the foreground may well be the mean of the others
+    score = found.matches["score"].column
+    try:
+        values = read_numbers(table[score], None, comma=comma).values
+    except TableError:
+        return table  # what cannot be read is refused where all cells are
+    keys = [
+        key
+        for key in found.columns(("arm", "dataset", "stratum", *_SUMMED, "group", "split", "epoch"))
+        if key != column
+    ]
+    decimals = _decimals(table[score])
+    rows = pd.DataFrame({"name": name, "value": values, **{key: table[key] for key in keys}})
+    sums = _sums_among_numbers(rows, keys, odd, decimals) if odd else _means(rows, keys, decimals)
+    if sums:
+        told = ", ".join(f"{value}: their {kind}" for value, kind in sums.items())
+        summed = name.isin(sums)
+        findings.append(
+            Finding(
+                "doubt",
+                f"{int(summed.sum())} rows sum others up, by what they hold ({column} {told}): "
+                "left out",
+            )
+        )
+        table = table[~summed]
+    left = [value for value in odd if value not in sums]
+    if left and role in ("seed", "fold"):
+        findings.append(
+            Finding(
+                "doubt",
+                f"{column} {', '.join(left)} is no number, as the others are: does it sum them up? "
+                "It is taken for one of them; leave its rows out if it is none",
+            )
+        )
+    return table
+
+
+def _odd_names(names: Sequence[str]) -> list[str]:
+    """The few names without a digit, where all others have one."""
+    odd = [name for name in names if name.strip() and not any(sign.isdigit() for sign in name)]
+    return odd if len(odd) <= _MOST_ODD and len(odd) < len(names) / 2 else []
+
+
+def _sums_among_numbers(
+    rows: pd.DataFrame, keys: Sequence[str], odd: Sequence[str], decimals: int
+) -> dict[str, str]:
+    """Which of the odd names hold what of the others, in each run that has them."""
+    runs = [own for _, own in rows.groupby(list(keys), observed=True)] if keys else [rows]
+    near = 1.01 * 10.0**-decimals
+    found = {}
+    for name in odd:
+        kinds = dict(_SUMS)
+        for run in runs:
+            own = run.loc[run["name"] == name, "value"].to_numpy()
+            others = run.loc[~run["name"].isin(odd), "value"].to_numpy()
+            others = others[np.isfinite(others)]
+            if len(own) == 0:
+                continue
+            if len(own) > 1 or len(others) < _FEWEST:
+                kinds.clear()
+            kinds = {
+                kind: sum_ for kind, sum_ in kinds.items() if abs(sum_(others) - own[0]) <= near
+            }
+        if kinds:
+            found[name] = next(iter(kinds)).removesuffix(" (n)")
+    return found
+
+
+def _means(rows: pd.DataFrame, keys: Sequence[str], decimals: int) -> dict[str, str]:
+    """The one name that holds the mean of the others in each of several runs.
+
+    Where names are of any kind, two or less decimals would be met by chance.
+    """
+    if decimals < 3 or not keys:
+        return {}
+    values = rows.groupby(list(keys), observed=True)["value"]
+    count, total = values.transform("count"), values.transform("sum")
+    off = ((total - rows["value"]) / (count - 1) - rows["value"]).abs()
+    is_mean = (off <= 1.01 * 10.0**-decimals) & (count > _FEWEST)
+    by_name = is_mean.groupby(rows["name"], observed=True)
+    every = by_name.all() & (by_name.size() > 1)
+    names = every.index[every].tolist()
+    return {names[0]: "mean"} if len(names) == 1 else {}
+
+
+def _decimals(cells: pd.Series) -> int:
+    """Decimals of the most exactly printed of some cells."""
+    texts = (undressed(str(cell)) for cell in cells.head(50))
+    return max((len(text.partition(".")[2] or text.partition(",")[2]) for text in texts), default=0)
