@@ -48,7 +48,9 @@ _TURNED = frozenset(
         "1", "100", "one", "neg", "negative", "negated", "minus", "inverse", "inverted", "inv",
     )
 )  # fmt: skip
-_MINUS = re.compile(r"\s*(1|100|one)?\s*[-−–‑]\s*[^\W\d]|.*[∆Δ]", re.IGNORECASE)
+_MINUS = re.compile(
+    r"\s*(1|100|one)?\s*[-−–‑]\s*[^\W\d]|.*[∆Δ]|.*\b(1|100)\s*[-−–‑]\s*[a-z]+\b", re.IGNORECASE
+)
 _JOINTS = frozenset(("at", "per", "to", "vs"))
 _DERIVED = frozenset(
     (
@@ -180,6 +182,16 @@ def known(name: str) -> Score | None:
     ('iou', True, None)
     """
     return parse_score(name).score
+
+
+def speaks_of_a_score(name: object) -> bool:
+    """Whether the name of a column has a score's name in it, or says which way is better.
+
+    >>> [speaks_of_a_score(name) for name in ("-HD95", "Dice drop", "Ours ↓", "Synapse")]
+    [True, True, True, False]
+    """
+    parts = words(_MARKED.sub(" ", str(name))).split("_")
+    return bool(_MARKED.search(str(name))) or any(part in _BY_NAME for part in parts)
 
 
 @dataclass(frozen=True)

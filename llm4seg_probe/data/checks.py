@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from llm4seg_probe.data.file_findings import (
 )
 from llm4seg_probe.data.findings import Finding, merged
 from llm4seg_probe.data.label_values import label_counts
-from llm4seg_probe.data.mask_findings import EXPORT, mask_labels
+from llm4seg_probe.data.mask_findings import EXPORT, equal_masks, mask_labels, shared_masks
 from llm4seg_probe.data.near_duplicates import BITS, DISTANCE, near_duplicates, perceptual_hash
 from llm4seg_probe.data.places import compared, place_of
 from llm4seg_probe.data.splits import SIDES, Split, problems
@@ -46,6 +47,8 @@ class Inspected:
     """Whether each class has a pixel."""
     shares: tuple[float, ...]
     """Share of the pixels that each class has; none where the image has labels and no mask."""
+    mask_sum: int
+    """A checksum of its mask's pixels."""
     hash: np.ndarray | None
     """Its perceptual hash; None where every pixel is the same."""
 
@@ -64,6 +67,7 @@ def inspect_image(collection: Collection, sample: Sample) -> tuple[Inspected | N
         spacing=raw.spacing,
         present=tuple(bool(plane.any()) for plane in raw.mask),
         shares=tuple(float(plane.mean()) for plane in raw.mask) if sample.labels is None else (),
+        mask_sum=zlib.crc32(raw.mask.tobytes()),
         hash=None if constant else perceptual_hash(raw.image),
     )
     return kept, list(_oddities(sample, raw, constant))
@@ -198,6 +202,9 @@ def check_collection(
     findings += _kinds(images)
     findings += _classes(collection, images)
     findings += _inverted(collection, images)
+    findings += shared_masks(collection)
+    if all(image.sample.labels is None for image in images):
+        findings += equal_masks([(image.shares, image.mask_sum) for image in images])
     findings += _groups(collection)
     clusters = _clusters(images, distance)
     for number, (names, closest) in enumerate(clusters, 1):

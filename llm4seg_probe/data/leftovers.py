@@ -12,6 +12,7 @@ from llm4seg_probe.data import dicom_series, formats
 from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.groups import column_of_groups, column_of_images
+from llm4seg_probe.errors import DataError
 from llm4seg_probe.reading.names import DEAD_LINK
 
 
@@ -75,7 +76,7 @@ def unused(
     ``readable`` is whether a path is of a format that is read, and ``reason`` says why one of
     these is not used.
     """
-    taken = set(used)
+    taken = {file for path in used for file in _with_pixels(path)}
     tables = _tables_of_patients(root, folder, taken)
     found: dict[tuple[str, bool], list[str]] = {}
     for path in sorted(folder.iterdir()):
@@ -87,6 +88,16 @@ def unused(
     for (what, worth), paths in found.items():
         yield finding(paths, what, warning=worth)
     yield from _about_tables(root, tables)
+
+
+def _with_pixels(path: Path) -> tuple[Path, ...]:
+    """A file, and those that hold the pixels of a header."""
+    if path.suffix.lower() not in (".mhd", ".nrrd"):
+        return (path,)
+    try:
+        return (path, *formats.files_of(path))
+    except DataError:  # told where the image is read
+        return (path,)
 
 
 def tables_of_patients(folder: Path) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,30 @@ def mask_labels(collection: Collection, sample: Sample, path: Path) -> Iterator[
         what = f"masks hold several labels, all taken as one class: {_listed(values)}"
         advice = "Name the classes (--classes) to keep them apart"
         yield Finding("warning", "mask values", names, what, advice)
+
+
+def shared_masks(collection: Collection) -> Iterator[Finding]:
+    """A finding on images that are told to have the same file as their mask."""
+    images: dict[tuple[Path, int | None], list[str]] = {}
+    for sample in collection.samples:
+        for path in sample.mask_files:
+            images.setdefault((path, sample.slice), []).append(sample.image)
+    for (path, _), names in images.items():
+        if len(set(names)) > 1:
+            what = f"{path} is the mask of several images"
+            advice = "Name the mask of each image, unless they show the same"
+            yield Finding("warning", "mask values", tuple(names), what, advice)
+
+
+def equal_masks(shares: Sequence[tuple[tuple[float, ...], int]]) -> Iterator[Finding]:
+    """A finding where the masks of all images are equal, pixel by pixel.
+
+    shares: of each image the share of each class, and a sum over its mask's pixels.
+    """
+    if len(shares) > 2 and len(set(shares)) == 1 and any(shares[0][0]):
+        what = f"the masks of all {len(shares)} images are equal"
+        advice = "Look at them: was one file copied for each image?"
+        yield Finding("warning", "mask values", (), what, advice)
 
 
 def _soft(names: tuple[str, ...], path: Path) -> Iterator[Finding]:

@@ -172,11 +172,16 @@ class Split:
         refuse_other_than_file(path, DataError)
         if not is_there(path):
             raise DataError(f"no such split: {shown(str(path), 300)}. {_kinds()}")
+        nnunet = (
+            "; nnU-Net's splits hold folds of another kind: a split of ours is written by "
+            "llm4seg-probe data split, or read from lists (x_train.txt, x_val.txt, x_test.txt)"
+        )
         try:
             values = read_json_object(path, DataError)
         except DataError as error:
             why = str(error).removeprefix(f"{path}: ")
-            raise DataError(f"{path}: not a stored split ({why})") from error
+            more = nnunet if path.name.startswith("splits_final") else ""
+            raise DataError(f"{path}: not a stored split ({why}){more}") from error
         try:
             return cls.from_dict(values)
         except DataError as error:
@@ -192,6 +197,9 @@ _TYPES = {
 
 def _refuse_other_types(values: Mapping[str, Any]) -> None:
     """Raise TypeError or KeyError where a field is of another type, or missing."""
+    lacking = [name for name in (*_TYPES, *SIDES, "fingerprint") if name not in values]
+    if lacking:
+        raise TypeError(f"it has no {lacking[0]}")
     for name, kind in _TYPES.items():
         if not isinstance(values[name], kind):
             raise TypeError(f"{name} is {shown(repr(values[name]))}")

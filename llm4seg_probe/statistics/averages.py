@@ -55,13 +55,125 @@ def measurements(
     rows = keyed(table, score, columns, average_over)
     if not average_over:
         return rows, columns, []
+    rows = _with_empty_rows(rows, columns, average_over)
     rows, notes = _without_absent(rows, columns, average_over, absent, drop_unpaired)
     if absent == "per-class":
+        rows = _of_the_same_cases(rows, columns, drop_unpaired, notes)
         run = [name for name in (columns.dataset, columns.arm, columns.seed) if name]
         by_class = rows.groupby([*run, *average_over], sort=False, observed=True)["value"].mean()
         means = by_class.groupby(run, sort=False, observed=True).mean().reset_index()
         return means, replace(columns, case=None, group=None), notes
     return _case_means(rows, columns, average_over, absent), columns, notes
+
+
+def _with_empty_rows(
+    rows: pd.DataFrame, columns: Columns, average_over: Sequence[str]
+) -> pd.DataFrame:
+    """The rows and, empty, those of what is averaged over that a run or case lacks.
+
+    A row that is not written is as absent as one without a score. A fold that holds cases of its
+    own is lacking in none of them. Raises TableError for a table without cases in which a run
+    lacks some.
+    """
+    crossed = list(average_over)
+    if columns.case is not None:
+        case = [name for name in (columns.dataset, columns.group, columns.case) if name]
+        several = rows.groupby(case, observed=True)[crossed].nunique(dropna=False).max() > 1
+        crossed = [name for name in crossed if several[name]]
+    if not crossed:
+        return rows
+    nested = [name for name in average_over if name not in crossed]
+    within = [columns.dataset] if columns.dataset else []
+    _refuse_parts_of_one_arm(rows, columns, crossed, within)
+    units = rows[[*columns.keys, *nested]].drop_duplicates()
+    parts = rows[[*within, *crossed]].drop_duplicates()
+    whole = units.merge(parts, on=within) if within else units.merge(parts, how="cross")
+    if len(whole) <= len(rows):
+        return rows
+    whole = whole.merge(rows, how="left")
+    if columns.case is None:
+        first = whole[whole["value"].isna()].iloc[0]
+        raise TableError(
+            f"{first[columns.arm]}, seed {first[columns.seed]} has no score of "
+            f"{', '.join(f'{name} {first[name]}' for name in crossed)}, which other runs have: a "
+            "mean over others would be another quantity. Add it, or leave it out of all runs "
+            f"(--where {crossed[0]}=…)"
+        )
+    return whole[list(rows.columns)]
+
+
+def lacks_rows(table: pd.DataFrame, columns: Columns, average_over: Sequence[str]) -> bool:
+    """Whether some run or case has no row of something that is averaged over."""
+    within = [columns.dataset] if columns.dataset else []
+    units = table[columns.keys].drop_duplicates()
+    parts = table[[*within, *average_over]].drop_duplicates()
+    whole = len(units.merge(parts, on=within)) if within else len(units) * len(parts)
+    return whole > len(table)
+
+
+def _refuse_parts_of_one_arm(
+    rows: pd.DataFrame, columns: Columns, crossed: Sequence[str], within: Sequence[str]
+) -> None:
+    """Raise TableError for a class (or the like) that some arm of a data set never has."""
+    arms: pd.Series | int = rows[columns.arm].nunique()
+    if within:
+        arms = rows.groupby(list(within), observed=True)[columns.arm].transform("nunique")
+    having = rows.groupby([*within, *crossed], observed=True)[columns.arm].transform("nunique")
+    lacking = rows[having < arms]
+    if lacking.empty:
+        return
+    first = lacking.iloc[0]
+    part = " and ".join(f"{name} {first[name]}" for name in crossed)
+    same = (rows[[*within, *crossed]] == first[[*within, *crossed]]).all(axis=1)
+    known = rows.loc[same, columns.arm].astype(str).unique()
+    others = [name for name in rows[columns.arm].astype(str).unique() if name not in known]
+    raise TableError(
+        f"{some_of(others, 4)} has no rows of {part}, which {some_of(known.tolist(), 4)} has: are "
+        "they called alike in all arms? A mean over others would be another quantity; leave out "
+        f"what not all have (--where {crossed[0]}=…)"
+    )
+
+
+def _of_the_same_cases(
+    rows: pd.DataFrame, columns: Columns, drop_unpaired: bool, notes: list[str]
+) -> pd.DataFrame:
+    """The rows of cases that every arm scored; class means are over one set of cases.
+
+    Seeds that arms share are held against each other one by one, else all of them together.
+    Raises TableError where arms differ; with ``drop_unpaired`` such cases are left out.
+    """
+    if columns.case is None:
+        return rows
+    own = [name for name in (columns.dataset, columns.group, columns.case) if name]
+    seeds = rows.groupby(columns.seed, observed=True)[columns.arm].nunique()
+    shared = [columns.seed] if (seeds > 1).all() else []
+    place = [*own, *shared]
+    runs = [name for name in place if name in (columns.dataset, columns.seed)]
+    arms: pd.Series | int = rows[columns.arm].nunique()
+    if runs:
+        arms = rows.groupby(runs, observed=True)[columns.arm].transform("nunique")
+    lacking = rows.groupby(place, observed=True)[columns.arm].transform("nunique") < arms
+    if not lacking.any():
+        return rows
+    cases = rows.loc[lacking, columns.case].astype(str).drop_duplicates().tolist()
+    everywhere = rows.groupby(own, observed=True)[columns.arm].transform("nunique")
+    moved = rows.loc[lacking & (everywhere == rows[columns.arm].nunique()), columns.case]
+    if shared and not moved.empty:
+        raise TableError(
+            f"{moved.nunique()} cases are in another {columns.seed.replace(' of seed', '')} in one "
+            f"arm than in another ({some_of(moved.astype(str).drop_duplicates().tolist(), 4)}): "
+            "are the folds of all arms of one division?"
+        )
+    if not drop_unpaired:
+        raise TableError(
+            f"{len(cases)} cases were not scored in every arm ({some_of(cases, 4)}), so that the "
+            "means of classes would be over other cases in each: score them, or leave them out "
+            "with drop_unpaired (--drop-unpaired)"
+        )
+    notes.append(
+        f"{len(cases)} cases without a score in some arm are left out of all ({some_of(cases, 4)})"
+    )
+    return rows[~lacking]
 
 
 def _case_means(
@@ -78,7 +190,8 @@ def _case_means(
     if (spread > 1).any():
         raise TableError(
             f"averaging over {', '.join(average_over)}: not all runs have the same number of rows "
-            f"for {' '.join(map(str, np.atleast_1d(spread.index[spread > 1][0])))}"
+            f"for {' '.join(map(str, np.atleast_1d(spread.index[spread > 1][0])))}: add what is "
+            "missing, or keep the rows that all have (--where)"
         )
     means = by.mean() if absent == "per-case" else by.mean().where(by.count() == sizes)
     return means.reset_index()
@@ -126,6 +239,12 @@ def _without_absent(
     lacking = of_case[in_cell.isin(nowhere)].unique()
     has_other = of_case[filled.to_numpy()].unique()
     partly = lacking[lacking.isin(has_other)]
+    if len(partly) and len(partly) == of_case.nunique():
+        raise TableError(
+            f"no case has a score of every {' and '.join(average_over)}: take the mean over those "
+            "that each has (--absent per-case), or average each over the cases that have it "
+            "(--absent per-class)"
+        )
     if len(partly):
         notes.append(
             f"{len(partly)} cases that lack a class in every run are left out with their other "

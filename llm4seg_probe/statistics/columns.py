@@ -7,7 +7,6 @@ A name alone is not enough: a column called ``Name`` may name runs and not cases
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -16,13 +15,14 @@ from llm4seg_probe.errors import TableError, unknown
 from llm4seg_probe.score_names import GENERIC, ScoreName
 from llm4seg_probe.scores import SCORES
 from llm4seg_probe.statistics.cells import looks_numeric
-from llm4seg_probe.statistics.nnunet_summary import case_name
+from llm4seg_probe.statistics.column_vetoes import veto
 from llm4seg_probe.statistics.roles import (
     DATES,
     NAMES,
     RUN_ROLES,
     STATES,
     Match,
+    Recognised,
     Role,
     is_side,
     score_columns,
@@ -42,26 +42,6 @@ MOST_ARMS = 50
 MOST_SEEDS = 100
 FEWEST_CASES = 6
 """A column that no name gives away is not taken for the cases with fewer values than this."""
-
-
-@dataclass
-class Recognised:
-    """The columns that are known, by role, and what was seen on the way.
-
-    matches: one column per role. rejected: columns whose name promises a role that their cells do
-    not keep, with the reason.
-    """
-
-    matches: dict[Role, Match] = field(default_factory=dict)
-    rejected: dict[str, str] = field(default_factory=dict)
-
-    def column(self, role: Role) -> str | None:
-        """The column of a role, None where there is none."""
-        return self.matches[role].column if role in self.matches else None
-
-    def columns(self, roles: Iterable[Role]) -> list[str]:
-        """The columns of those of the roles that there are."""
-        return [self.matches[role].column for role in roles if role in self.matches]
 
 
 def recognise(
@@ -136,7 +116,7 @@ def _release_group(table: pd.DataFrame, found: Recognised) -> None:
 def _reject_names_of_runs(table: pd.DataFrame, found: Recognised) -> None:
     """Cases that were found by name alone, held against the arm that is known by now."""
     case = found.matches.get("case")
-    reason = _veto(table, "case", case.column, found) if case and case.how == "name" else ""
+    reason = veto(table, "case", case.column, found) if case and case.how == "name" else ""
     if case is not None and reason:
         found.rejected[case.column] = reason
         del found.matches["case"]
@@ -166,21 +146,16 @@ def _given(table: pd.DataFrame, given: Mapping[Role, str]) -> dict[Role, Match]:
     return found
 
 
-def _free(table: pd.DataFrame, found: Recognised) -> list[str]:
-    taken = {match.column for match in found.matches.values()}
-    return [str(name) for name in table.columns if name not in taken]
-
-
 def _by_name(table: pd.DataFrame, role: Role, found: Recognised) -> None:
     free: dict[str, str] = {}
-    for column in reversed(_free(table, found)):
+    for column in reversed(found.free(table)):
         free[words(column)] = column
         free[plain(column)] = column
     for name in NAMES[role]:
         if name not in free:
             continue
         column = free[name]
-        reason = _veto(table, role, column, found)
+        reason = veto(table, role, column, found)
         if reason:
             found.rejected[column] = reason
             continue
@@ -193,10 +168,10 @@ def _by_name(table: pd.DataFrame, role: Role, found: Recognised) -> None:
 
 def _patients_by_words(table: pd.DataFrame, found: Recognised) -> None:
     """A column that speaks of patients and their numbers in any words: ``Patienten-Nr``."""
-    for column in _free(table, found):
+    for column in found.free(table):
         parts = set(words(column).split("_"))
         if parts & _PATIENTS and parts <= _PATIENTS | _NUMBERED:
-            reason = _veto(table, "group", column, found)
+            reason = veto(table, "group", column, found)
             if not reason:
                 found.matches["group"] = Match("group", column, "name")
                 return
@@ -211,10 +186,10 @@ def _finer_case(table: pd.DataFrame, found: Recognised) -> None:
     run = found.columns(("arm", "seed", "dataset", "stratum", "class", "split", "fold", "epoch"))
     if not table.duplicated([*run, case]).any():
         return
-    by_name = {words(name): name for name in reversed(_free(table, found))}
+    by_name = {words(name): name for name in reversed(found.free(table))}
     for name in NAMES["case"]:
         finer = by_name.get(name)
-        if finer is None or _veto(table, "case", finer, found):
+        if finer is None or veto(table, "case", finer, found):
             continue
         if not table.duplicated([*run, case, finer]).any():
             found.matches["group"] = Match("group", case, found.matches["case"].how)
@@ -223,85 +198,11 @@ def _finer_case(table: pd.DataFrame, found: Recognised) -> None:
             return
 
 
-def _veto(table: pd.DataFrame, role: Role, column: str, found: Recognised) -> str:
-    """Why a column cannot be what its name promises; empty where it can."""
-    values = table[column]
-    if not any(str(value).strip() for value in values.dropna().unique()):
-        return "is never filled"
-    if role in ("seed", "group", "fold", "class", "case") and _is_fractional(values):
-        return f"holds numbers such as {values.dropna().iloc[0]:g}, so it is no {role}"
-    if role == "arm" and values.nunique() == len(table) > 4 and _another_arm(table, column, found):
-        return "is another in each row, so it is no arm"
-    if role == "group" and values.nunique() > 1 and is_side(values):
-        return "holds sides of a split, so it is no patient"
-    if role in ("case", "group"):
-        return _veto_unit(table, role, column, found)
-    if role == "dataset" and values.nunique() > 1 and is_side(values, exactly=True):
-        return "holds sides of a split, so it is no data set"
-    if role in ("dataset", "stratum", "class") and values.nunique() == len(table) > 2:
-        return f"is another in each row, so it is no {'data set' if role == 'dataset' else role}"
-    if role == "split" and pd.api.types.is_numeric_dtype(values.dtype):
-        return "holds numbers, so it is no side of a split"
-    if (
-        role == "split"
-        and words(column) != "split"
-        and values.nunique() > 1
-        and not is_side(values)
-    ):
-        return "holds no sides of a split"
-    if role == "stratum" and found.column("arm") is None:
-        return "may be the arm"
-    return ""
-
-
-def _veto_unit(table: pd.DataFrame, role: Role, column: str, found: Recognised) -> str:
-    """Whether a case (or patient) comes again in other runs, as cases do."""
-    arm, values = found.column("arm"), table[column]
-    if role == "group":
-        case = found.column("case") or _first_case(table, found)
-        if case is None or case == column:
-            return ""
-        numbered = plain(column) in ("volume", "study") and _numbers(values)
-        if numbered and (table.groupby(column)[case].nunique() < 2).mean() > 0.5:
-            return "holds numbers that mostly come once per case, so it is no patient"
-        run = found.columns(("arm", "seed", "fold"))
-        varies = (table.groupby(case)[column].nunique() > 1).all()
-        if varies and run and (table.groupby([*run, case])[column].nunique() <= 1).all():
-            return "changes from run to run within a case, so it is no patient"
-        return ""
-    if arm is None or table[arm].nunique() < 2:
-        return ""
-    if values.nunique() == len(table):
-        return "is another in each row: it names rows or runs, and no case"
-    bare = values if _numbers(values) else values.astype(str).map(case_name).str.casefold()
-    if (table[arm].groupby(bare).nunique() < 2).all():
-        return "is never the same in two arms: it names runs, and no case"
-    return ""
-
-
-def _first_case(table: pd.DataFrame, found: Recognised) -> str | None:
-    """The column that would be the case by its name alone."""
-    by_name = {words(name): name for name in reversed(_free(table, found))}
-    return next((by_name[name] for name in NAMES["case"] if name in by_name), None)
-
-
-def _another_arm(table: pd.DataFrame, column: str, found: Recognised) -> bool:
-    others = {words(name) for name in _free(table, found) if name != column}
-    return bool(others & set(NAMES["arm"]))
-
-
-def _is_fractional(values: pd.Series) -> bool:
-    if not pd.api.types.is_float_dtype(values.dtype):
-        return False
-    filled = values.dropna()
-    return bool(len(filled)) and bool((filled % 1 != 0).any())
-
-
 # -- scores ----------------------------------------------------------------------------------
 
 
 def _score(table: pd.DataFrame, found: Recognised) -> None:
-    free = _free(table, found)
+    free = found.free(table)
     named = score_columns(table, free)
     if named:
         # Overlaps first, of which the table's own order decides.
@@ -374,7 +275,7 @@ def _could_be_arms(table: pd.DataFrame, found: Recognised) -> list[str]:
     """Text columns of few values; the one with clearly the fewest, where there is such a one."""
     counts = {
         column: table[column].nunique()
-        for column in _free(table, found)
+        for column in found.free(table)
         if not pd.api.types.is_numeric_dtype(table[column].dtype)
         and 2 <= table[column].nunique() <= MOST_ARMS
         and table[column].nunique() < len(table) / 2
@@ -391,7 +292,7 @@ def _could_be_seeds(table: pd.DataFrame, found: Recognised) -> list[str]:
     keys = found.columns(("arm", "dataset", "stratum", "class", "split"))
     return [
         column
-        for column in _free(table, found)
+        for column in found.free(table)
         if pd.api.types.is_integer_dtype(table[column].dtype)
         and 2 <= table[column].nunique() <= MOST_SEEDS
         and table.groupby(keys)[column].nunique().nunique() == 1
@@ -405,7 +306,7 @@ def _could_be_cases(table: pd.DataFrame, found: Recognised) -> list[str]:
         return []
     return [
         column
-        for column in _free(table, found)
+        for column in found.free(table)
         if not pd.api.types.is_float_dtype(table[column].dtype)
         and column not in found.rejected
         and FEWEST_CASES <= table[column].nunique() < len(table)

@@ -25,9 +25,9 @@ import pandas as pd
 
 from llm4seg_probe.arms import by_condition
 from llm4seg_probe.errors import ConfigError, TableError, unknown
-from llm4seg_probe.score_names import default_margin, direction
+from llm4seg_probe.score_names import default_margin, direction, known
 from llm4seg_probe.statistics.assessment import Assessment, assess
-from llm4seg_probe.statistics.averages import ABSENT, Absent
+from llm4seg_probe.statistics.averages import ABSENT, Absent, lacks_rows
 from llm4seg_probe.statistics.decimal_marks import Decimal
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.kinds import Evidence
@@ -40,6 +40,7 @@ from llm4seg_probe.statistics.robust import with_robust
 from llm4seg_probe.statistics.roles import Role
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.table_file import TableFile
+from llm4seg_probe.statistics.units import PERCENT_FROM
 from llm4seg_probe.statistics.verdict_sentences import closed_looks, sentence
 from llm4seg_probe.statistics.verdicts import Rules, Verdict, verdict
 from llm4seg_probe.tables import COMPARISON, conform
@@ -270,6 +271,16 @@ def remarks(reading: Reading, question: Question) -> list[Finding]:
         told.append(
             Finding("note", f"a difference of {margin:g} is taken to matter, by default: --margin")
         )
+    whole = 100 if reading.largest > PERCENT_FROM else 1
+    kind = known(reading.score)
+    if margin is not None and kind is not None and kind.fraction and margin >= whole / 10:
+        told.append(
+            Finding(
+                "doubt",
+                f"a margin of {margin:g} is {100 * margin / whole:.0f} % of all that {kind.label} "
+                "can be: within it nearly anything is equivalent",
+            )
+        )
     if margin is None:
         told.append(
             Finding(
@@ -285,7 +296,9 @@ def remarks(reading: Reading, question: Question) -> list[Finding]:
 
 def _absent_classes(reading: Reading, question: Question) -> list[Finding]:
     """Where cases lack a class, the difference under each way to average, which may differ."""
-    if not reading.average_over or reading.table[reading.score].notna().all():
+    table, over = reading.table, reading.average_over
+    filled = bool(over) and bool(table[reading.score].notna().all())
+    if not over or (filled and not lacks_rows(table, reading.columns, over)):
         return []
     seen: dict[Absent, float] = {}
     lenient = replace(question.wanted, drop_unpaired=True)

@@ -12,8 +12,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import plain, side_of, words
 from llm4seg_probe.score_names import parse_score
-from llm4seg_probe.statistics.columns import Recognised
-from llm4seg_probe.statistics.roles import DATES, STATES, Role, score_columns
+from llm4seg_probe.statistics.roles import DATES, STATES, Recognised, Role, score_columns
 from llm4seg_probe.statistics.rows import SEPARATE, Columns, as_text
 
 _FINISHED = frozenset({"finished", "completed", "complete", "succeeded", "success", "done", "ok"})

@@ -10,12 +10,13 @@ import pandas as pd
 from llm4seg_probe.column_words import plain, words
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.statistics.cells import EMPTY
-from llm4seg_probe.statistics.columns import Recognised
 from llm4seg_probe.statistics.findings import Finding
-from llm4seg_probe.statistics.nnunet_summary import case_name
-from llm4seg_probe.statistics.roles import NAMES
+from llm4seg_probe.statistics.nnunet_summary import case_name, without_ending
+from llm4seg_probe.statistics.roles import NAMES, Recognised
 from llm4seg_probe.statistics.rows import as_text
 
+_LARGEST_EXACT = 2.0**53
+"""Larger whole numbers are not told apart as they are stored here."""
 _ODD = dict.fromkeys(map(ord, "‐‑‒–−﹣－"), "-") | dict.fromkeys(map(ord, "\ufeff\u200b"), "")
 """Hyphens that only look like one, and marks that nobody sees."""
 _BOLD = re.compile(
@@ -28,6 +29,11 @@ _SEED = re.compile(
 )
 
 
+_MEAN_OF_ARMS = re.compile(
+    r"(?:mean|average|avg|median|std|sd|ø|mittelwert|durchschnitt|moyenne|promedio|média)"
+    r"(?:_(?:of|over|across|all|the|methods?|models?|arms|networks?|rows|column))*"
+)
+"""A whole name, in words, of a row that sums the arms up: "Mean Teacher" is one of them."""
 _NO_ARM = re.compile(
     r"(?:(?:abs|absolute|rel|relative|mean|avg|average|max|overall|total|our|adjusted|corrected"
     r"|paired)_)*"
@@ -45,12 +51,18 @@ def is_no_arm(name: object) -> bool:
 
     >>> [is_no_arm(name) for name in ("Δ (%)", "p-value", "Gain over U-Net", "Avg. rank")]
     [True, True, True, True]
-    >>> [is_no_arm(name) for name in ("DeltaNet", "delta-net", "Rank-1 LoRA", "P-Net", "ours")]
+    >>> [is_no_arm(name) for name in ("Average", "Mean of all methods")]
+    [True, True]
+    >>> [is_no_arm(name) for name in ("DeltaNet", "Rank-1 LoRA", "P-Net", "Mean Teacher", "ours")]
     [False, False, False, False, False]
     """
     text = unicodedata.normalize("NFKC", unmarked(name)).replace("$", "").replace("\\", "")
     text = re.sub("[Δ∆δ]", " delta ", text)
-    return any(_NO_ARM.fullmatch(way(text)) is not None for way in (words, plain))
+    return any(
+        pattern.fullmatch(way(text)) is not None
+        for way in (words, plain)
+        for pattern in (_NO_ARM, _MEAN_OF_ARMS)
+    )
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
@@ -95,6 +107,8 @@ def number_if_all(column: pd.Series) -> pd.Series:
     rest = column[numbers.isna()].unique()
     if len(rest) == column.nunique() or any(cell.strip().lower() not in EMPTY for cell in rest):
         return column
+    if (numbers.abs() > _LARGEST_EXACT).any():
+        return column  # seeds of 128 bits: as numbers, two of them would be one
     return numbers
 
 
@@ -131,6 +145,7 @@ def clean(table: pd.DataFrame, found: Recognised, findings: list[Finding]) -> pd
     arm, seed = found.column("arm"), found.column("seed")
     if arm is not None:
         table[arm] = _one_case(table, arm, found, findings)
+        _fill_patients(table, found, findings)
         _match_cases(table, arm, found, findings)
     if seed is not None and arm is not None:
         table[seed] = _seeds(table, arm, seed, findings)
@@ -166,6 +181,31 @@ def _one_case(
     return names.replace(merged) if merged else names
 
 
+def _fill_patients(table: pd.DataFrame, found: Recognised, findings: list[Finding]) -> None:
+    """The patient of a case that is empty in some rows, from the case's other rows."""
+    group, case = found.column("group"), found.column("case")
+    if group is None or case is None or pd.api.types.is_numeric_dtype(table[group].dtype):
+        return
+    empty = as_text(table[group]).str.strip() == ""
+    if not empty.any() or empty.all():
+        return
+    keys = [*found.columns(("dataset",)), case]
+    several = table[~empty].groupby(keys, observed=True)[group].agg(["first", "nunique"])
+    known = several.loc[several["nunique"] == 1, "first"]
+    places = pd.MultiIndex.from_frame(table.loc[empty, keys])
+    filled = known.reindex(places if len(keys) > 1 else places.get_level_values(0)).to_numpy()
+    table.loc[empty, group] = pd.Series(filled, index=table.index[empty]).fillna("")
+    count = int(pd.notna(filled).sum())
+    if count:
+        findings.append(
+            Finding(
+                "doubt",
+                f"{group} is empty in {int(empty.sum())} rows: {count} are filled from other rows "
+                f"of the same {case}",
+            )
+        )
+
+
 def _match_cases(table: pd.DataFrame, arm: str, found: Recognised, findings: list[Finding]) -> None:
     """Cases that arms write with other folders, endings or capitals as one, where that fits."""
     for role in ("group", "case"):
@@ -175,6 +215,7 @@ def _match_cases(table: pd.DataFrame, arm: str, found: Recognised, findings: lis
         keys = found.columns(("arm", "seed", "fold", "dataset", "stratum", "class", "split",
                               "epoch", *(("group", "case") if role == "case" else ())))  # fmt: skip
         for alike, told in (
+            (without_ending, "endings of files"),
             (case_name, "folders and endings of files"),
             (str.casefold, "capitals"),
             (lambda name: case_name(name).casefold(), "folders, endings of files and capitals"),

@@ -15,8 +15,14 @@ import pandas as pd
 
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.reading.text import read_json
+from llm4seg_probe.score_names import known
 
 METRICS = ("dice", "iou", "jaccard", "precision", "recall", "hausdorff_distance_95")
+_COUNTS = frozenset(
+    ("fp", "fn", "tp", "tn", "n_pred", "n_ref", "total_positives_test",
+     "total_positives_reference")
+)  # fmt: skip
+"""Numbers of voxels that nnU-Net writes beside the scores."""
 _DATASET = re.compile(r"(Dataset|Task)\d{3}_.+")
 _FOLD = re.compile(r"(?:fold|cv|split)[_-]?(\d+|all)", re.IGNORECASE)
 _GATHERED = re.compile(r"crossval_results.*|cv_niftis.*", re.IGNORECASE)
@@ -51,9 +57,29 @@ def read(files: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     table = pd.DataFrame(rows)
     kept = [name for name in table.columns if name == "class" or not table[name].isna().all()]
     seeds = [place["seed"] for place in places if place["seed"] is not None]
+    notes += _not_read(files)
     if seeds:
         notes.append(f"seeds are read from the names of folders, such as seed {seeds[0]}")
     return table[kept], tuple(notes)
+
+
+def _is_score(name: str) -> bool:
+    return name.lower().replace(" ", "_") in METRICS or known(name) is not None
+
+
+def _not_read(files: Sequence[Path]) -> list[str]:
+    """A note that names what stands beside the scores in the first file, and is no count."""
+    content = read_json(files[0], TableError)
+    if "metric_per_case" in content:
+        of_labels = [own for case in content["metric_per_case"] for own in case["metrics"].values()]
+    else:
+        of_labels = [own for case in content["results"]["all"] for own in case.values()]
+    names = {name for own in of_labels if isinstance(own, dict) for name in own}
+    others = sorted(
+        name for name in names
+        if not _is_score(name) and name.lower().replace(" ", "_") not in _COUNTS
+    )  # fmt: skip
+    return [f"not read: {', '.join(others[:8])}, which are no known scores"] if others else []
 
 
 def _without_sums_of_folds(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -81,7 +107,16 @@ def case_name(file: str) -> str:
     >>> case_name("/gt/BraTS.GLI.00001.nii.gz"), case_name("C:\\\\gt\\\\a.png")
     ('BraTS.GLI.00001', 'a')
     """
-    return _SUFFIX.sub("", re.split(r"[/\\]", str(file))[-1])
+    return without_ending(re.split(r"[/\\]", str(file))[-1])
+
+
+def without_ending(file: str) -> str:
+    """The path or name of a file without its format.
+
+    >>> without_ending("siteA/001.nii.gz")
+    'siteA/001'
+    """
+    return _SUFFIX.sub("", str(file))
 
 
 def _cases(file: Path) -> list[dict[str, Any]]:
@@ -102,7 +137,8 @@ def _cases(file: Path) -> list[dict[str, Any]]:
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TableError(
-            f"{file} is not nnU-Net's summary.json: metric_per_case (or results.all) is expected"
+            f"{file} is not nnU-Net's summary.json: metric_per_case (or results.all) is expected; "
+            "records of another kind are read as CSV (pandas.read_json(…).to_csv(…))"
         ) from error
 
 
@@ -110,7 +146,7 @@ def _row(reference: str, label: str, metrics: dict[str, Any]) -> dict[str, Any]:
     scores = {
         name.lower().replace(" ", "_"): float("nan") if value in (None, "NaN") else float(value)
         for name, value in metrics.items()
-        if name.lower().replace(" ", "_") in METRICS
+        if _is_score(name)
     }
     return {"image": case_name(reference), "class": label, **scores}
 

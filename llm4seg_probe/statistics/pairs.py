@@ -267,6 +267,7 @@ def pairs_in(reading: Reading, wanted: Wanted) -> list[Paired]:
         found += _in_dataset(str(dataset), part, columns, named, wanted, read.score, absent)
     if not found:
         raise TableError("; ".join(absent))
+    notes = [*notes, *(f"{lacking}: it is left out" for lacking in dict.fromkeys(absent))]
     return [replace(each, notes=(*notes, *each.notes)) for each in found]
 
 
@@ -351,7 +352,10 @@ def _in_dataset(
         if missing:
             absent.append(f"data set '{dataset}' has no rows of arm '{missing[0]}'")
             if not wanted.drops:
-                raise TableError(absent[-1])
+                raise TableError(
+                    f"{absent[-1]}: leave it out with drop_unpaired (--drop-unpaired), or choose "
+                    "another (--where)"
+                )
             continue
         # A pair alone that shares nothing is refused, as was promised; among others it must not
         # take the pairing from them.

@@ -17,8 +17,8 @@ from llm4seg_probe.errors import ConfigError, TableError, unknown
 from llm4seg_probe.score_names import GENERIC, known
 from llm4seg_probe.statistics import wide_tables
 from llm4seg_probe.statistics.averages import ABSENT, Absent
-from llm4seg_probe.statistics.cells import read_numbers
-from llm4seg_probe.statistics.columns import Recognised, column_named, recognise
+from llm4seg_probe.statistics.cells import mean_and_sd, read_numbers, share_of_means
+from llm4seg_probe.statistics.columns import column_named, recognise
 from llm4seg_probe.statistics.decimal_marks import Decimal
 from llm4seg_probe.statistics.findings import (
     Finding,
@@ -31,11 +31,12 @@ from llm4seg_probe.statistics.findings import (
     values_of,
 )
 from llm4seg_probe.statistics.key_columns import clean, named, typed
-from llm4seg_probe.statistics.roles import NAMES, Match, Role
+from llm4seg_probe.statistics.roles import NAMES, Match, Recognised, Role
 from llm4seg_probe.statistics.rows import MAY_BE_ABSENT, Columns, as_text, rows_where
 from llm4seg_probe.statistics.summary_rows import without_summaries
 from llm4seg_probe.statistics.table_file import TableFile
 
+_BACKGROUNDS = frozenset(("0", "background", "bg", "hintergrund", "fond"))
 _METRIC = frozenset(
     ("metric", "metrics", "metric_name", "measure", "score_name", "variable", "quantity")
 )
@@ -131,6 +132,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     score = found.matches["score"].column
     table = without_summaries(table, found, not file.comma_separated, findings)
     table = clean(table, found, findings)
+    table[score] = _means_alone(table[score], findings)
     numbers = read_numbers(table[score], asked.decimal, comma=not file.comma_separated)
     findings += [Finding("note", note) for note in numbers.notes]
     table[score] = (
@@ -173,9 +175,13 @@ def read(file: TableFile, asked: Asked) -> Reading:
     used |= {column_named(table, name) for name in asked.where}
     findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
     findings += folders_of_sides(table, columns) + look_alikes(table, columns.arm)
-    findings += [
-        Finding("note", f"averaged over {name}: {values_of(table[name])}") for name in average_over
-    ]
+    for name in average_over:
+        findings.append(Finding("note", f"averaged over {name}: {values_of(table[name])}"))
+        behind = as_text(table[name]).drop_duplicates()
+        behind = behind[behind.map(words).isin(_BACKGROUNDS)]
+        if not behind.empty and name == found.column("class"):
+            told = f"{name} {behind.iloc[0]} is averaged with the others: if it is the background, "
+            findings.append(Finding("doubt", f"{told}leave its rows out"))
     return replace(reading, findings=tuple(findings))
 
 
@@ -218,8 +224,16 @@ def _told_beside(
     """A column ``value`` under the name of its score, where a column ``metric`` says only one."""
     match = found.matches["score"]
     for name in map(str, table.columns):
+        if words(match.column) not in GENERIC or words(name) not in _METRIC:
+            continue
         values = as_text(table[name]).drop_duplicates()
-        if words(match.column) not in GENERIC or words(name) not in _METRIC or len(values) != 1:
+        if len(values) > 1 and any(known(value) for value in values):
+            raise TableError(
+                f"column {name} names several scores ({values_of(table[name])}), one in each row: "
+                f"choose one, --where {name}={values.iloc[0]} (in Python where={{{name!r}: "
+                f"{values.iloc[0]!r}}})"
+            )
+        if len(values) != 1:
             continue
         score = str(values.iloc[0]).strip()
         if known(score) is None or score in table.columns:
@@ -228,6 +242,22 @@ def _told_beside(
         found.matches["score"] = replace(match, column=score)
         return table.rename(columns={match.column: score}), found
     return table, found
+
+
+def _means_alone(cells: pd.Series, findings: list[Finding]) -> pd.Series:
+    """Cells such as ``85.3 ± 2.2``, where each is of one run, without the spread of its cases."""
+    if pd.api.types.is_numeric_dtype(cells.dtype) or share_of_means(as_text(cells)) < 0.5:
+        return cells
+    both = as_text(cells).map(mean_and_sd)
+    first = as_text(cells)[both.notna()].iloc[0]
+    findings.append(
+        Finding(
+            "doubt",
+            f"{cells.name}: of '{first}' and the like the mean is taken for the score of one run; "
+            "the spread, of its cases most likely, is not used",
+        )
+    )
+    return cells.where(both.isna(), both.map(lambda pair: pair[0] if pair else ""))
 
 
 def _finite(values: pd.Series[float], penalty: float) -> pd.Series[float]:
@@ -265,7 +295,13 @@ def _is_crossed(table: pd.DataFrame, name: str, arm: str, findings: list[Finding
     """Whether arms can be compared within each value of a stratum; not if each has its own."""
     if (table.groupby(arm)[name].nunique() > 1).any():
         return True
-    findings.append(Finding("note", f"{name} is another name for the arm, and is not used"))
+    findings.append(
+        Finding(
+            "doubt",
+            f"each arm has a {name} of its own ({values_of(table[name])}): the arms differ in that "
+            "too, and the column is not used",
+        )
+    )
     return False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
@@ -124,7 +124,7 @@ SPREAD = frozenset(
     )
 )  # fmt: skip
 """Words that make a score's name that of its spread."""
-_RESOURCES = ("latency", "throughput", "regret", "distance")
+RESOURCES = ("latency", "throughput", "regret", "distance")
 
 
 def score_columns(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, ScoreName]:
@@ -137,7 +137,7 @@ def score_columns(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, Scor
             name.score is None
             or spread
             or is_setting(column)
-            or (name.score.name in _RESOURCES and not _alone(name, column))
+            or (name.score.name in RESOURCES and not _alone(name, column))
         ):
             continue
         if not pd.api.types.is_datetime64_any_dtype(table[column].dtype):
@@ -148,3 +148,28 @@ def score_columns(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, Scor
 def _alone(name: ScoreName, column: str) -> bool:
     """Whether the name is the score's own, and not that of some time or distance beside it."""
     return name.score is not None and words(column) == name.score.name
+
+
+@dataclass
+class Recognised:
+    """The columns that are known, by role, and what was seen on the way.
+
+    matches: one column per role. rejected: columns whose name promises a role that their cells do
+    not keep, with the reason.
+    """
+
+    matches: dict[Role, Match] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+
+    def column(self, role: Role) -> str | None:
+        """The column of a role, None where there is none."""
+        return self.matches[role].column if role in self.matches else None
+
+    def columns(self, roles: Iterable[Role]) -> list[str]:
+        """The columns of those of the roles that there are."""
+        return [self.matches[role].column for role in roles if role in self.matches]
+
+    def free(self, table: pd.DataFrame) -> list[str]:
+        """The columns of the table that have no role yet."""
+        taken = {match.column for match in self.matches.values()}
+        return [str(name) for name in table.columns if name not in taken]

@@ -15,10 +15,9 @@ import pandas as pd
 from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.statistics.cells import read_numbers, undressed
-from llm4seg_probe.statistics.columns import Recognised
 from llm4seg_probe.statistics.findings import Finding
-from llm4seg_probe.statistics.key_columns import number_if_all
-from llm4seg_probe.statistics.roles import Role
+from llm4seg_probe.statistics.key_columns import is_no_arm, number_if_all
+from llm4seg_probe.statistics.roles import Recognised, Role
 from llm4seg_probe.statistics.rows import as_text
 
 _SUMMARIES = frozenset(
@@ -26,6 +25,8 @@ _SUMMARIES = frozenset(
         "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble",
         "summary", "all", "macro", "micro", "weighted", "sum", "best", "ø", "μ", "mw",
         "mittel", "mittelwert", "durchschnitt", "gesamt", "summe", "standardabweichung",
+        "dev", "stddev", "quantile", "quartile", "percentile", "min", "max", "minimum", "maximum",
+        "dev", "stddev", "quantile", "quartile", "percentile", "min", "max", "minimum", "maximum",
         "moyenne", "somme", "media", "mediana", "promedio", "suma", "totale", "somma",
         "média", "médio", "soma", "mediane", "médiane", "平均", "均值", "总计", "合计",
     )
@@ -63,6 +64,7 @@ def without_summaries(
 
     comma: whether a comma may be a decimal mark. A row that only may be one is a doubt, and stays.
     """
+    table = _without_means_of_arms(table, found, findings)
     for role in _SUMMED:
         column = found.column(role)
         if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
@@ -87,8 +89,31 @@ def without_summaries(
     return table
 
 
+def _without_means_of_arms(
+    table: pd.DataFrame, found: Recognised, findings: list[Finding]
+) -> pd.DataFrame:
+    """The table without rows of an arm that is called "Average", or "Δ", beside two others."""
+    arm = found.column("arm")
+    if arm is None or pd.api.types.is_numeric_dtype(table[arm].dtype):
+        return table
+    names = as_text(table[arm])
+    summed = names.map({name: is_no_arm(name) for name in names.unique()}).astype(bool)
+    if not summed.any() or names[~summed].nunique() < 2:
+        return table
+    told = ", ".join(names[summed].drop_duplicates())
+    findings.append(
+        Finding(
+            "doubt",
+            f"{int(summed.sum())} rows of {told} ({arm}) tell of the other arms, by their name, "
+            "and are none: left out",
+        )
+    )
+    return table[~summed]
+
+
 def _sums_up(value: str) -> bool:
-    parts = {part for part in words(value).split("_") if not part.isdigit()}
+    bare = {part.strip("0123456789") for part in words(value).split("_")}
+    parts = {part for part in bare if part}
     return bool(parts & _SUMMARIES) and parts <= _SUMMARIES | _BESIDE
 
 

@@ -102,11 +102,19 @@ def read_csv(path: Path) -> TableFile:
         skipped += 1
     if any(line.startswith("#") for line in lines[:skipped]):
         notes.append(f"{skipped} lines above the header are left out")
+    above = _lines_above(lines[skipped:])
+    if above:
+        notes.append(
+            f"{above} lines above the header are left out: {lines[skipped].strip()[:60]} …"
+        )
+    skipped += above
     text = "\n".join(_without_frame(lines[skipped:]))
     if not text.strip():
         raise TableError(f"{path} is not a readable CSV table: it is empty")
     try:
         separator = separator or _separator(text)
+        text, more = _one_header(text, separator)
+        notes += more
         header = _rows(text.split("\n", 1)[0], separator)[0]
         if _has_row_names(text, separator, len(header)):
             header = ["row names", *header]  # as R writes them, without a header of their own
@@ -204,7 +212,12 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
             )
         try:
             return content.decode("utf-8-sig"), []
-        except UnicodeDecodeError:
+        except UnicodeDecodeError as error:
+            if _is_no_windows(content):
+                raise TableError(
+                    f"{path} is not a readable CSV table: it is neither UTF-8 nor Windows-1252. "
+                    "Save it as UTF-8"
+                ) from error
             note = "the file is not UTF-8: it is read as Windows-1252, so look at accented names"
             return content.decode("cp1252"), [note]
     except (OSError, UnicodeDecodeError) as error:
@@ -212,8 +225,19 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
         raise TableError(f"{path} is not a readable CSV table: {reason}") from error
 
 
+def _is_no_windows(content: bytes) -> bool:
+    """Whether bytes are no text of Windows-1252."""
+    try:
+        content.decode("cp1252")
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 _HEADERS = {name for names in NAMES.values() for name in names}
 """Names of columns by which a header is known."""
+_OF_GROUPS = frozenset(("mean", "std", "sem", "var", "count", "median", "min", "max", "first"))
+"""What pandas makes of groups, in the second line of a header."""
 _NO_TEXT = {
     b"PK\x03\x04": ("a workbook of Excel, or an archive", "save its sheet as CSV (UTF-8)"),
     b"\xd0\xcf\x11\xe0": ("a workbook of Excel", "save its sheet as CSV (UTF-8)"),
@@ -222,6 +246,42 @@ _NO_TEXT = {
     b"{": ("JSON", "write one row for each result, such as by pandas.read_json(…).to_csv(…)"),
 }
 """How files begin that are often tried, and what becomes of them."""
+
+
+def _lines_above(lines: list[str], most: int = 20) -> int:
+    """How many lines of prose or title stand above a table, none where the first is its header."""
+    bars = [number for number, line in enumerate(lines) if line.strip().startswith("|")]
+    if bars and 0 < bars[0] <= most and len(bars) > 2 and "|" not in lines[0]:
+        return bars[0]
+    title = [cell for cell in re.split("[,;\t|]", lines[0]) if cell.strip()] if lines else []
+    below = next((number for number, line in enumerate(lines[1:], 1) if line.strip()), 0)
+    marks = [mark for mark in SEPARATORS if below and lines[below].count(mark) > 0]
+    wide = any(
+        len([cell for cell in lines[below].split(mark) if cell.strip()]) > 1
+        and lines[below].count(mark) == lines[0].count(mark)
+        for mark in marks
+    )
+    return below if len(title) == 1 and wide else 0
+
+
+def _one_header(text: str, separator: str) -> tuple[str, list[str]]:
+    """The table with one line of header, where pandas wrote two: ``dice,dice`` and ``mean,std``."""
+    lines = text.split("\n")
+    if len(lines) < 3:
+        return text, []
+    first, second = (_rows(line, separator)[0] if line.strip() else [] for line in lines[:2])
+    pairs = list(zip(first, second, strict=False))
+    if len(first) != len(second) or len(set(first)) == len(first):
+        return text, []
+    if not any(words(below) in _OF_GROUPS for below in second) or len(set(pairs)) < len(pairs):
+        return text, []
+    joined = [f"{above}_{below}" if above and below else above or below for above, below in pairs]
+    rest = lines[2:]
+    third = _rows(rest[0], separator)[0] if rest[0].strip() else []
+    if third and third[0] and not any(third[1:]):  # the name of the index
+        joined[0], rest = third[0], rest[1:]
+    header = separator.join(joined)
+    return "\n".join([header, *rest]), [f"the header has two lines: they are joined ({joined[-1]})"]
 
 
 def _is_comment(line: str, following: list[str]) -> bool:

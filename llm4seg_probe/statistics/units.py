@@ -16,6 +16,11 @@ _HUNDREDFOLD = (30.0, 300.0)
 differ by 3 in either direction are still caught, and no two fractions above 1/300 are that far."""
 
 
+UNBOUNDED = frozenset(("wer", "brier"))
+"""Fractions that exceed 1: errors per word, where there are more than words, and a Brier score over
+several classes."""
+
+
 def refuse_mixed_scales(score: str, by_run: pd.Series[float]) -> None:
     """Raise TableError when some runs hold fractions and others percentages.
 
@@ -56,6 +61,7 @@ def refuse_impossible(score: str, values: pd.Series[float], runs: pd.DataFrame) 
     stray = np.isfinite(values) & (values < 0) & (not kind.signed)
     if kind.fraction:
         stray |= np.isfinite(values) & (values > 100 * PERCENT_FROM)
+        stray |= _beyond_the_whole(kind.name, values)
     if not stray.any():
         return
     shown = "; ".join(
@@ -68,6 +74,22 @@ def refuse_impossible(score: str, values: pd.Series[float], runs: pd.DataFrame) 
         f"{'a fraction or a percentage' if kind.fraction else 'never below zero'}): {shown}"
         f"{'; …' if stray.sum() > 5 else ''}. Leave a cell empty that marks a missing value{signed}"
     )
+
+
+_ROUNDED = 1.005
+"""A whole may be written so much above 1, by sums of rounded parts."""
+
+
+def _beyond_the_whole(name: str, values: pd.Series[float]) -> pd.Series[bool]:
+    """Fractions a little above 1, or per cent a little above 100, where all others are below.
+
+    Those far above are in another unit, and told so elsewhere.
+    """
+    finite = values[np.isfinite(values)]
+    if finite.empty or name in UNBOUNDED:
+        return pd.Series(False, values.index)
+    whole = 100.0 if finite.median() > PERCENT_FROM else 1.0
+    return values.between(whole * _ROUNDED, whole * PERCENT_FROM, inclusive="right")
 
 
 def refuse_mixed_cells(

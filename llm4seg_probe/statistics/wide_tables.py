@@ -101,8 +101,8 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     short: dict[str, int] = {}
     for column in _numeric(table, given):
         match = _REPEATED.fullmatch(words(column))
-        if "%" in column:  # quartiles, shares of the data
-            continue
+        if re.fullmatch(r"\D{0,3}\d+([.,]\d+)?\s*%.*", column.strip()):
+            continue  # quartiles, shares of the data
         if match:
             repeated: Literal["seed", "fold"] = (
                 "fold" if match["kind"] in ("fold", "cv", "split") else "seed"
@@ -118,17 +118,21 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     several = {key: columns for key, columns in found.items() if len(columns) > 1}
     if not several or _named(table, next(iter(several))[0], given):
         return None
+    by_arm = _per_arm_and_seed(table, given, several)
+    if by_arm is not None:
+        return by_arm
     asked = given.get("score")
     sides = ("test", "", "val", "train")
     (kind, score), columns = next(
         ((key, columns) for key, columns in several.items() if asked and words(asked) == key[1]),
         min(several.items(), key=lambda item: sides.index(parse_score(item[0][1]).side)),
     )
-    if not _follow_one_another(columns.values()) and all(
-        re.fullmatch(r"\d+", name.strip()) for name in columns
-    ):
+    bare = all(re.fullmatch(r"\d+", name.strip()) for name in columns)
+    years = bare and all(1900 <= number <= 2100 for number in columns.values())
+    if bare and (years or not _follow_one_another(columns.values())):
         raise TableError(
-            f"the columns {_some(columns)} are called by numbers that do not follow one another: "
+            f"the columns {_some(columns)} are called by numbers "
+            f"{'of years' if years else 'that do not follow one another'}: "
             "seeds, sizes, years? Name them for what they are, such as "
             f"'seed {min(columns.values())}', or write one row for each"
         )
@@ -137,10 +141,48 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     kept = [name for name in table.columns if name not in columns and name not in left]
     turned = table.melt(id_vars=kept, value_vars=list(columns), var_name=kind, value_name=label)
     turned[kind] = turned[kind].map(columns)
-    notes = [f"the columns {_some(columns)} are read as {kind}s, one row for each"]
+    told = f"the columns {_some(columns)} are read as {kind}s, one row for each"
+    doubts = (
+        (f"{told}, by their numbers alone: if they are classes, sizes or epochs, name them so",)
+        if bare
+        else ()
+    )
+    notes = [] if bare else [told]
     if left:
         notes.append(f"not used: {_some(left)} (--score names another)")
-    return Long(turned, {**given, kind: kind, "score": label}, tuple(notes))
+    return Long(turned, {**given, kind: kind, "score": label}, tuple(notes), doubts=doubts)
+
+
+def _per_arm_and_seed(
+    table: pd.DataFrame,
+    given: Mapping[Role, str],
+    several: Mapping[tuple[Literal["seed", "fold"], str], Mapping[str, int]],
+) -> Long | None:
+    """A column per arm and seed, ``unet_seed0, ours_seed0``, where no column holds the arms."""
+    kinds = {kind for kind, _ in several}
+    stems = {stem: parse_score(stem) for _, stem in several}
+    scores = {name.score for name in stems.values()}
+    arms = {stem: (name.rest if name.score else stem) for stem, name in stems.items()}
+    if (
+        _named(table, "arm", given) or len(several) < 2 or len(kinds) > 1 or len(scores) > 1
+        or not all(arms.values()) or len(set(arms.values())) < len(arms)
+    ):  # fmt: skip
+        return None
+    (kind,) = kinds
+    score = scores.pop()
+    label = given.get("score") or (score.name if score else "score")
+    kept = [name for name in table.columns if not any(name in own for own in several.values())]
+    parts = []
+    for (_, stem), columns in several.items():
+        part = table.melt(id_vars=kept, value_vars=list(columns), var_name=kind, value_name=label)
+        part[kind] = part[kind].map(columns)
+        parts.append(part.assign(arm=_rest(next(iter(columns)), arms[stem])))
+    names = [name for columns in several.values() for name in columns]
+    told = (
+        f"the columns {_some(names)} are read as {kind}s of the arms {_some(list(arms.values()))}"
+    )
+    known: dict[Role, str] = {**given, "arm": "arm", kind: kind, "score": label}
+    return Long(pd.concat(parts, ignore_index=True), known, doubts=(told,))
 
 
 def _follow_one_another(numbers: Iterable[int]) -> bool:

@@ -56,6 +56,14 @@ def labels_in(description: dict[str, Any], path: Path) -> Labels:
         if numbers != (0,):
             found[name] = numbers if isinstance(value, list) else numbers[0]
     refuse_other_background(written_as, path)
+    by_values: dict[tuple[int, ...], str] = {}
+    for name, numbers in written_as.items():
+        other = by_values.setdefault(tuple(sorted(numbers)), name)
+        if other != name:
+            raise DataError(
+                f"{path}: the labels '{shown(other)}' and '{shown(name)}' have one value, "
+                f"{', '.join(map(str, numbers))}: give each a number of its own"
+            )
     if not found:
         raise DataError(f"{path}: 'labels' names the background only")
     return found

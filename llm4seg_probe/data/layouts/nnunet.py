@@ -109,6 +109,16 @@ def _left_over(folder: Path, samples: list[Sample]) -> Iterator[Finding]:
     """Findings on images and labels that belong to no case, and on the cases without labels."""
     yield from tables_of_patients(folder)
     used = {path for sample in samples for path in sample.files}
+    beside = [
+        path for path in sorted((folder / IMAGES).glob("*.json"))
+        if any((folder / IMAGES / f"{path.stem}_0000{end}").is_file() for end in (".tif", ".tiff"))
+    ]  # fmt: skip
+    if beside:
+        used |= set(beside)
+        used |= {folder / LABELS / path.name for path in beside}
+        what = f"the spacing in {len(beside)} file(s) beside TIFF images is not read"
+        advice = "Distances are in pixels; store NIfTI for millimetres"
+        yield Finding("warning", "spacing", tuple(path.stem for path in beside), what, advice)
     for place in (IMAGES, LABELS):
         reason = f"no case of {IMAGES} has its name"
         yield from unused(folder, folder / place, used, is_image, reason)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.score_names import default_margin, direction
+from llm4seg_probe.score_names import default_margin, direction, speaks_of_a_score
 from llm4seg_probe.statistics.audit import unknown_correlation
 from llm4seg_probe.statistics.audit.printed_table import Place, printed_results
 from llm4seg_probe.statistics.audit.result import Audit, Design, Test
@@ -42,7 +42,7 @@ def audited(file: TableFile, asked: Asked, question: Question, n: int | None) ->
     arms = list(dict.fromkeys(each.arm for _, each in results))
     base, how = chosen_baseline(arms, question.wanted.baseline)
     margins = {score: _margin(results, score, question) for score in _scores(results)}
-    lower = {score: direction(score, question.lower_is_better).lower_is_better for score in margins}
+    lower = {place: _lower_is_better(place, question) for place, _ in results}
     _refuse_mixed(results)
     pairs = [
         (place, each, against)
@@ -54,9 +54,7 @@ def audited(file: TableFile, asked: Asked, question: Question, n: int | None) ->
         raise TableError(f"no arm stands in the same data set as the baseline '{base}'")
     pairs = _of_equal_n(pairs, findings)
     alpha = question.alpha
-    rows = [
-        _row(place, a, b, margins[place.score], lower[place.score], alpha) for place, a, b in pairs
-    ]
+    rows = [_row(place, a, b, margins[place.score], lower[place], alpha) for place, a, b in pairs]
     curves = [
         unknown_correlation.curve(a, b).assign(
             dataset=place.dataset, score=place.score, a=a.arm, b=b.arm
@@ -77,6 +75,12 @@ def audited(file: TableFile, asked: Asked, question: Question, n: int | None) ->
 
 def _scores(results: Sequence[tuple[Place, Reported]]) -> list[str]:
     return list(dict.fromkeys(place.score for place, _ in results))
+
+
+def _lower_is_better(place: Place, question: Question) -> bool:
+    """As stated, else as the column says by its own name, else as its score usually is."""
+    name = place.column if speaks_of_a_score(place.column) else place.score
+    return direction(name, question.lower_is_better).lower_is_better
 
 
 def _margin(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import plain, words
 from llm4seg_probe.errors import TableError
+from llm4seg_probe.score_names import known
 from llm4seg_probe.statistics.audit.printed_values import PrintedRow, values_of_column
 from llm4seg_probe.statistics.audit.spreads import (
     Source,
@@ -26,11 +27,12 @@ from llm4seg_probe.statistics.cells import (
     share_of_means,
     undressed,
 )
-from llm4seg_probe.statistics.columns import Recognised, column_named, recognise
+from llm4seg_probe.statistics.columns import column_named, recognise
 from llm4seg_probe.statistics.findings import Finding, values_of
 from llm4seg_probe.statistics.key_columns import is_no_arm, named, typed, unmarked
-from llm4seg_probe.statistics.roles import MEANS_ROLES, NAMES, Match, Role
+from llm4seg_probe.statistics.roles import MEANS_ROLES, NAMES, Match, Recognised, Role
 from llm4seg_probe.statistics.rows import as_text
+from llm4seg_probe.statistics.units import PERCENT_FROM
 from llm4seg_probe.statistics.wide_tables import repeated
 
 
@@ -58,19 +60,21 @@ def without_others(
     told = ", ".join(f"{name} (row {row})" for row, name in zip(rows, names[others], strict=True))
     if names[~others].nunique() < 2:
         raise TableError(
-            f"{told} of column {column} are taken for differences, p-values or ranks and no arms, "
-            "and nothing is left to compare: give the arms other names"
+            f"{told} of column {column} are taken for differences, p-values, ranks or means and no "
+            "arms, and nothing is left to compare: give the arms other names"
         )
     findings.append(
         Finding(
             "doubt",
-            f"{int(others.sum())} of {len(table)} rows are differences, p-values or ranks and no "
-            f"arms, by their names: {told}: left out",
+            f"{int(others.sum())} of {len(table)} rows are differences, p-values, ranks or means "
+            f"and no arms, by their names: {told}: left out",
         )
     )
     return table[~others]
 
 
+_SMALLEST_PER_CENT = 0.05
+"""Runs of one network differ by more than a twentieth of a percentage point."""
 ODD_SPREAD = 20
 """Spreads of one column differ by less than this many times, if they are in one unit."""
 
@@ -104,11 +108,18 @@ def is_means(table: pd.DataFrame, given: Mapping[Role, str]) -> bool:
         return True
     if "seed" in given or "case" in given or "fold" in given or repeated(typed(table)):
         return False
-    if _cells(table):
-        return True
     names = {words(name) for name in table.columns} | {plain(name) for name in table.columns}
-    single = set(NAMES["seed"]) | set(NAMES["fold"]) | (set(NAMES["case"]) - {"name", "id", "item"})
+    runs = set(NAMES["seed"]) | set(NAMES["fold"])
+    if _cells(table):
+        return not names & runs or not _has_several_rows_per_arm(table)
+    single = runs | (set(NAMES["case"]) - {"name", "id", "item"})
     return bool(spread_columns(table)) and not names & single
+
+
+def _has_several_rows_per_arm(table: pd.DataFrame) -> bool:
+    """Whether arms come in several rows: one of each seed or fold, with the spread of its cases."""
+    arms = [name for name in table.columns if {words(name), plain(name)} & set(NAMES["arm"])]
+    return bool(arms) and bool(table[arms[0]].duplicated().any())
 
 
 def _cells(table: pd.DataFrame) -> list[str]:
@@ -150,6 +161,11 @@ def printed_results(
     arm_column = found.matches["arm"].column
     table = without_others(table, arm_column, baseline, findings)
     runs = found.column("n")
+    if runs is not None and n is not None:
+        written = {str(cell) for cell in table[runs] if not is_empty(str(cell))} - {str(n)}
+        if written:
+            told = f"n = {n}, as given; column {runs} says {', '.join(sorted(written)[:4])}"
+            findings.append(Finding("doubt", told))
     if runs is not None and "splits" in words(runs):
         told = f"{runs} counts folds, which share training data: p is too small where folds are few"
         findings.append(Finding("doubt", told))
@@ -181,10 +197,14 @@ def printed_results(
             by_row[index].append((place, Reported(row.arm, mean, sd, row.n)))
     findings += [finding for told in empty.values() for finding in told]
     results = tuple(result for own in by_row.values() for result in own)
+    left = [finding.what for told in empty.values() for finding in told]
     if not results:
-        raise TableError("no cell holds a mean with its SD")
+        raise TableError("; ".join(["no cell holds a mean with its SD", *left]))
+    if left and len({each.arm for _, each in results}) < 2:
+        raise TableError(f"only one arm has a mean with its SD: {'; '.join(left)}")
     findings += _unused(table, found, {*free, *further})
     findings += _differences(table, arms, sources) + _odd_spreads(results)
+    findings += _spreads_as_fractions(results)
     return PrintedTable(results, _matches(sources, found, given, cells), told_of_spreads(sources))
 
 
@@ -224,6 +244,7 @@ def _further_places(
                 further.append(name)
     doubled = _doubled(table, arms, [*places, *further])
     if doubled.any():
+        doubled &= arms == arms[doubled].iloc[0]
         rows = (np.asarray(table.index[doubled]) + 2).tolist()
         raise TableError(
             f"rows {', '.join(map(str, rows[:6]))} are all of {arms[doubled].iloc[0]}, and nothing "
@@ -249,6 +270,26 @@ def _differences(table: pd.DataFrame, arms: pd.Series, sources: Sequence[Source]
                     "doubt",
                     f"{source.mean} of {named} is written with a plus sign, and others are not: is "
                     "it a difference?",
+                )
+            )
+    return told
+
+
+def _spreads_as_fractions(results: Sequence[tuple[Place, Reported]]) -> list[Finding]:
+    """Spreads that are fractions, most likely, where the means are per cent."""
+    told = []
+    for place in dict.fromkeys(place for place, _ in results):
+        own = [each for there, each in results if there == place]
+        kind = known(place.score)
+        largest = max(each.sd.value for each in own)
+        per_cent = max(each.mean.value for each in own) > PERCENT_FROM
+        if kind is not None and kind.fraction and per_cent and 0 < largest < _SMALLEST_PER_CENT:
+            told.append(
+                Finding(
+                    "doubt",
+                    f"the means of {place.column} are per cent, and no spread is above "
+                    f"{largest:g}: are the spreads fractions ({100 * largest:g} %)? They are taken "
+                    "as they stand",
                 )
             )
     return told

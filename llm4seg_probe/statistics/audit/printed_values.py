@@ -14,14 +14,11 @@ from llm4seg_probe.scores import Score
 from llm4seg_probe.statistics.audit.spreads import Source, as_sd
 from llm4seg_probe.statistics.cells import PER, Printed, Unit, printed, undressed, unit_of
 from llm4seg_probe.statistics.findings import Finding
-from llm4seg_probe.statistics.units import PERCENT_FROM
+from llm4seg_probe.statistics.units import PERCENT_FROM, UNBOUNDED
 
 _LARGEST_SD = 0.71
 """No sample of fractions has a larger SD: that of one 0 and one 1 is 0.7071."""
 _PER_CENT_WORDS = frozenset(("percent", "percentage", "pct", "perc"))
-_UNBOUNDED = frozenset(("wer", "brier"))
-"""Fractions that exceed 1: errors per word, where there are more than words, and a Brier score over
-several classes."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +258,7 @@ def _refuse_impossible(column: _Column, row: PrintedRow, mean: Printed, sd: Prin
         return
     unit = " %" if column.is_fraction and (column.scale > 1 or column.stated) else ""
     top = 100.0 if unit else 1.0
-    bounded = column.is_fraction and kind.name not in _UNBOUNDED
+    bounded = column.is_fraction and kind.name not in UNBOUNDED
     guess = "" if source.score else ", for which it is taken as its column names no score,"
     below = not kind.signed and mean.range[1] < 0
     if below or (bounded and mean.range[0] > top):

@@ -1,0 +1,107 @@
+"""Why a column cannot be what its name promises: what its cells hold says something else."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from llm4seg_probe.column_words import plain, words
+from llm4seg_probe.errors import TableError
+from llm4seg_probe.statistics.nnunet_summary import case_name
+from llm4seg_probe.statistics.roles import NAMES, Recognised, Role, is_side
+
+MOST_CLASSES = 120
+"""More values are names of cases: whole bodies are divided in 104 and 117 structures."""
+
+
+def veto(table: pd.DataFrame, role: Role, column: str, found: Recognised) -> str:
+    """Why a column cannot be what its name promises; empty where it can."""
+    values = table[column]
+    if not any(str(value).strip() for value in values.dropna().unique()):
+        return "is never filled"
+    if role in ("seed", "group", "fold", "class", "case") and _is_fractional(values):
+        return f"holds numbers such as {values.dropna().iloc[0]:g}, so it is no {role}"
+    if role == "arm" and values.nunique() == len(table) > 4 and _another_arm(table, column, found):
+        return "is another in each row, so it is no arm"
+    if role == "group" and values.nunique() > 1 and is_side(values):
+        return "holds sides of a split, so it is no patient"
+    if role in ("case", "group"):
+        return _veto_unit(table, role, column, found)
+    if role == "dataset" and values.nunique() > 1 and is_side(values, exactly=True):
+        return "holds sides of a split, so it is no data set"
+    if role in ("dataset", "stratum", "class") and values.nunique() == len(table) > 2:
+        return f"is another in each row, so it is no {'data set' if role == 'dataset' else role}"
+    if role == "class" and values.nunique() > MOST_CLASSES and found.column("case") is None:
+        return f"holds {values.nunique()} values, so it is no class"
+    if role == "split" and pd.api.types.is_numeric_dtype(values.dtype):
+        return "holds numbers, so it is no side of a split"
+    if (
+        role == "split"
+        and words(column) != "split"
+        and values.nunique() > 1
+        and not is_side(values)
+    ):
+        return "holds no sides of a split"
+    if role == "stratum" and found.column("arm") is None:
+        return "may be the arm"
+    return ""
+
+
+def _veto_unit(table: pd.DataFrame, role: Role, column: str, found: Recognised) -> str:
+    """Whether a case (or patient) comes again in other runs, as cases do."""
+    arm, values = found.column("arm"), table[column]
+    if role == "group":
+        case = found.column("case") or _first_case(table, found)
+        if case is None or case == column:
+            return ""
+        numbered = plain(column) in ("volume", "study") and _is_numeric(values)
+        if numbered and (table.groupby(column)[case].nunique() < 2).mean() > 0.5:
+            return "holds numbers that mostly come once per case, so it is no patient"
+        run = found.columns(("arm", "seed", "fold"))
+        alike = table.assign(**{column: values.map(_as_a_name)})
+        varies = (alike.groupby(case)[column].nunique() > 1).all()
+        if varies and run and (alike.groupby([*run, case])[column].nunique() <= 1).all():
+            return "changes from run to run within a case, so it is no patient"
+        return ""
+    if arm is None or table[arm].nunique() < 2:
+        return ""
+    if values.nunique() == len(table):
+        return "is another in each row: it names rows or runs, and no case"
+    bare = values if _is_numeric(values) else values.astype(str).map(case_name).str.casefold()
+    if (table[arm].groupby(bare).nunique() < 2).all():
+        runs = [table[name] for name in found.columns(("arm", "seed", "fold", "epoch", "class"))]
+        if values.groupby(runs).nunique().max() > 1:
+            first = values.groupby(table[arm]).first()
+            raise TableError(
+                f"no case of column {column} is in two arms ("
+                f"{', '.join(f'{name}: {case}' for name, case in first.head(2).items())}): write "
+                "each case alike in all arms, or name another column (--case)"
+            )
+        return "is never the same in two arms: it names runs, and no case"
+    return ""
+
+
+def _as_a_name(value: object) -> object:
+    """A patient's name, whatever its capitals and spaces; an empty one as none."""
+    return (" ".join(value.split()).casefold() or None) if isinstance(value, str) else value
+
+
+def _first_case(table: pd.DataFrame, found: Recognised) -> str | None:
+    """The column that would be the case by its name alone."""
+    by_name = {words(name): name for name in reversed(found.free(table))}
+    return next((by_name[name] for name in NAMES["case"] if name in by_name), None)
+
+
+def _another_arm(table: pd.DataFrame, column: str, found: Recognised) -> bool:
+    others = {words(name) for name in found.free(table) if name != column}
+    return bool(others & set(NAMES["arm"]))
+
+
+def _is_fractional(values: pd.Series) -> bool:
+    if not pd.api.types.is_float_dtype(values.dtype):
+        return False
+    filled = values.dropna()
+    return bool(len(filled)) and bool((filled % 1 != 0).any())
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values.dtype)
