@@ -16,6 +16,7 @@ from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.data.formats import read_image
 from llm4seg_probe.data.mask_files import write_mask
 from llm4seg_probe.data.quality import check_data, split_data
+from llm4seg_probe.data.splits import Split
 from llm4seg_probe.errors import DataError
 from llm4seg_probe.training.predict import images_in
 
@@ -304,3 +305,73 @@ def test_a_ct_beside_a_pet(tmp_path: Path, stated: str, severity: str | None, to
     assert [each.severity for each in noticed] == ([severity] if severity else [])
     assert all(told in f"{each.what} {each.advice}" for each in noticed)
     assert all("the channels are CT, PET" in each.what for each in noticed)
+
+
+# Pixels in files of their own, masks of several images, spacings beside TIFF.
+
+
+def test_the_pixels_of_a_header_are_used(tmp_path: Path) -> None:
+    for place in ("images", "masks"):
+        (tmp_path / place).mkdir()
+        for number in range(2):
+            pixels = square() // 255 * (number + 1 if place == "images" else 1)
+            (tmp_path / place / f"c{number}.raw").write_bytes(pixels.tobytes())
+            (tmp_path / place / f"c{number}.mhd").write_text(
+                "ObjectType = Image\nNDims = 2\nDimSize = 16 16\nElementSpacing = 1 1\n"
+                f"ElementType = MET_UCHAR\nElementDataFile = c{number}.raw\n"
+            )
+    assert not found(tmp_path, "not used")
+
+
+def test_two_images_of_one_mask_file(tmp_path: Path) -> None:
+    for number in range(2):
+        save(tmp_path / "x" / f"i{number}.png", np.full((16, 16), 40 * number + 9, np.uint8))
+    save(tmp_path / "y" / "m1.png", square())
+    table = tmp_path / "samples.csv"
+    table.write_text("image,mask\nx/i0.png,y/m1.png\nx/i1.png,y/m1.png\n")
+    collection = listed_collection(str(table))
+    told = [f for f in check_collection(collection).findings if "several images" in f.what]
+    assert [(f.severity, f.images) for f in told] == [("warning", ("i0", "i1"))]
+
+
+def test_one_mask_copied_for_every_image(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "images" / f"a{number}.png", np.full((16, 16), 40 * number, np.uint8))
+        save(tmp_path / "masks" / f"a{number}.png", square())
+    assert any(
+        "the masks of all 3 images are equal" in f.what for f in found(tmp_path, "mask values")
+    )
+
+
+def test_two_labels_of_one_value(tmp_path: Path) -> None:
+    for place in ("imagesTr", "labelsTr"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "dataset.json").write_text(
+        '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 10, "tumour": 10}}'
+    )
+    with pytest.raises(DataError, match="the labels 'liver' and 'tumour' have one value, 10"):
+        open_collection(str(tmp_path))
+
+
+def test_the_spacing_that_nnunet_keeps_beside_a_tiff(tmp_path: Path) -> None:
+    save(tmp_path / "imagesTr" / "c0_0000.tif", square())
+    save(tmp_path / "labelsTr" / "c0.tif", square() // 255)
+    for place in ("imagesTr", "labelsTr"):
+        (tmp_path / place / "c0.json").write_text('{"spacing": [0.5, 0.5]}')
+    (tmp_path / "dataset.json").write_text(
+        '{"channel_names": {"0": "zscore"}, "labels": {"background": 0, "cell": 1}, '
+        '"numTraining": 1, "file_ending": ".tif"}'
+    )
+    noticed = open_collection(str(tmp_path)).noticed
+    assert any("beside TIFF images is not read" in finding.what for finding in noticed)
+    assert not any("c0.json" in " ".join(finding.images) for finding in noticed)
+
+
+def test_splits_of_nnunet_are_told_from_ours(tmp_path: Path) -> None:
+    path = tmp_path / "splits_final.json"
+    path.write_text('[{"train": ["a"], "val": ["b"]}]')
+    with pytest.raises(DataError, match="nnU-Net's splits hold folds of another kind"):
+        Split.load(path)
+    path.write_text('{"train": ["a"]}')
+    with pytest.raises(DataError, match="it has no name"):
+        Split.load(path)
