@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer.testing
 from hypothesis import HealthCheck, settings
 from PIL import Image
 from torch import nn
@@ -25,6 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How fast inputs are made says how busy the machine is, and nothing of the code.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+# The command line is built once a process, and not for each of thousands of calls.
+typer.testing._get_command = cache(typer.testing._get_command)
 
 TINY_WIDTHS = (4, 8, 8, 8, 8)
 

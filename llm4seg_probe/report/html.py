@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -13,16 +14,21 @@ from markupsafe import Markup
 from llm4seg_probe.drawing.figure_files import colour_variables
 
 
-def template(name: str) -> Template:
-    """One of the package's templates; a name that a page forgets to give is an error."""
-    environment = Environment(
+@cache
+def _environment() -> Environment:
+    """Where templates are compiled, once for all pages of a process."""
+    return Environment(
         loader=PackageLoader("llm4seg_probe.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name)
+
+
+def template(name: str) -> Template:
+    """One of the package's templates; a name that a page forgets to give is an error."""
+    return _environment().get_template(name)
 
 
 def asset(name: str) -> Markup:
