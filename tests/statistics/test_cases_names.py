@@ -82,7 +82,7 @@ def test_the_score_that_another_column_names_gives_the_direction(tmp_path):
     text = long.to_csv(index=False)
     refused = tell(tmp_path, "compare", text, "--baseline", "unet")
     assert refused.code == 2
-    assert "metric (Dice, HD95)" in refused.text
+    assert "column metric names several scores (Dice, HD95)" in refused.text
     for metric, verdict in (("Dice", "supported"), ("HD95", "contradicted")):
         told = tell(tmp_path, "compare", text, "--baseline", "unet", "--where", f"metric={metric}")
         assert f"value is {metric} (metric)" in told.text
@@ -93,7 +93,7 @@ def test_the_score_that_another_column_names_gives_the_direction(tmp_path):
 @pytest.mark.parametrize(
     ("ours", "what"),
     [
-        ("/results/ours/{}.nii.gz", "folders and endings of files"), ("{}.png", "folders"),
+        ("/results/ours/{}.nii.gz", "folders and endings of files"), ("{}.png", "endings of files"),
         ("{:upper}", "capitals"),
     ],
 )  # fmt: skip

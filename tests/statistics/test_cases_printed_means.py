@@ -226,7 +226,7 @@ def test_rows_that_are_no_arms_are_left_out_and_named(tmp_path, name, cell):
     told = tell(tmp_path, "audit", dice("80 ± 1", "82 ± 1") + f"{name},{cell},\n")
     assert told.code == 0, told.text
     assert (told.row["a"], told.row["difference"]) == ("ours", pytest.approx(2))
-    assert "1 of 3 rows are differences, p-values or ranks and no arms" in told.text
+    assert "1 of 3 rows are differences, p-values, ranks or means and no arms" in told.text
     assert "(row 4): left out" in told.text
     assert "2 arms" in told.text
 
