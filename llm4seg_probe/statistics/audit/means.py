@@ -20,6 +20,7 @@ from llm4seg_probe.score_names import default_margin, direction, speaks_of_a_sco
 from llm4seg_probe.statistics.audit import unknown_correlation
 from llm4seg_probe.statistics.audit.printed_table import Place, printed_results
 from llm4seg_probe.statistics.audit.result import Audit, Design, Test
+from llm4seg_probe.statistics.audit.spreads import without_spread
 from llm4seg_probe.statistics.audit.unknown_correlation import Reported
 from llm4seg_probe.statistics.compare import Question
 from llm4seg_probe.statistics.findings import Finding
@@ -79,7 +80,8 @@ def _scores(results: Sequence[tuple[Place, Reported]]) -> list[str]:
 
 def _lower_is_better(place: Place, question: Question) -> bool:
     """As stated, else as the column says by its own name, else as its score usually is."""
-    name = place.column if speaks_of_a_score(place.column) else place.score
+    column = without_spread(place.column)
+    name = column if speaks_of_a_score(column) else place.score
     return direction(name, question.lower_is_better).lower_is_better
 
 

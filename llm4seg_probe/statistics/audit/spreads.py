@@ -192,6 +192,15 @@ def _named_apart(sources: Sequence[Source]) -> list[Source]:
     return [replace(each, label=each.mean) for each in named] if doubled(named) else named
 
 
+def without_spread(name: str) -> str:
+    """The name of a column without what it says of its spreads.
+
+    >>> without_spread("Dice (mean ± SE)")
+    'Dice '
+    """
+    return _SHOWN.sub("", name)
+
+
 def _source(mean: str, spread: str | None, kind: Kind = "sd") -> Source:
     """A column with the score, and the region, side or data set, that its name tells."""
     shown = _SHOWN.search(mean)
@@ -206,7 +215,7 @@ def _source(mean: str, spread: str | None, kind: Kind = "sd") -> Source:
             kind = "error"
         elif said & set(_ENDINGS["variance"]):
             kind = "variance"
-    parsed = parse_score(_SHOWN.sub("", mean))
+    parsed = parse_score(without_spread(mean))
     score = parsed.score.name if parsed.score else None
     if score is None and words(mean) not in NAMES["mean"]:
         return Source(mean, spread, None, mean, kind)
