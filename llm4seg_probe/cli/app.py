@@ -49,7 +49,7 @@ class Listed(StrEnum):
 def list_names(
     kind: Annotated[Listed, typer.Argument(help="What to list.")], as_json: Json = False
 ) -> None:
-    """What there is, one line each."""
+    """List what there is, one line each."""
     from llm4seg_probe.results.names import names_of
 
     entries = names_of(kind.value)
