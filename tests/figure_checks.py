@@ -1,10 +1,11 @@
-"""What no figure may have: ink at its edge, and texts on one another."""
+"""What no figure may have or do: ink at its edge, texts on one another, settings left changed."""
 
 from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -17,6 +18,11 @@ EDGE = 2
 """Pixels at the border, at 150 per inch, that stay blank: four at the 300 of a file."""
 TOUCH = 0.12
 """Share of the smaller of two texts that may lie in the other's box: boxes are larger than ink."""
+
+
+def settings() -> dict[str, object]:
+    """Matplotlib's settings but the backend, which is chosen by looking at it."""
+    return {name: value for name, value in dict.items(matplotlib.rcParams) if name != "backend"}
 
 
 def edges_with_ink(figure: Figure, folder: Path) -> list[str]:

@@ -1,9 +1,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
+import studies
 from typer.testing import CliRunner
 
 from llm4seg_probe.cli.app import app
@@ -13,14 +13,8 @@ from llm4seg_probe.statistics.plan import plan
 @pytest.fixture
 def pilot(tmp_path: Path) -> Path:
     """Two arms, four paired seeds, twelve cases."""
-    draw = np.random.default_rng(1)
-    rows = [
-        {"arm": arm, "seed": seed, "image": f"case{case}", "iou": 0.7 + draw.normal(0, 0.02)}
-        for arm in ("cnn", "llm")
-        for seed in range(4)
-        for case in range(12)
-    ]
-    pd.DataFrame(rows).to_csv(tmp_path / "pilot.csv", index=False)
+    scores = studies.per_case({"cnn": 0.0, "llm": 0.0}, seeds=4, cases=12)
+    scores[["arm", "seed", "image", "iou"]].to_csv(tmp_path / "pilot.csv", index=False)
     return tmp_path / "pilot.csv"
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 from corpus import Materials
+from demo_study import write_demo
 from PIL import Image
 
 WIDTHS = (4, 8, 8, 8, 8)
@@ -55,16 +55,5 @@ def make_materials(folder: Path) -> Materials:
                     "comparisons": [{"a": "llm", "b": "cnn"}]}],
     }  # fmt: skip
     return Materials(
-        run, llm, data, _results(folder / "results"), json.dumps(values), json.dumps(analysis)
+        run, llm, data, write_demo(folder / "results"), json.dumps(values), json.dumps(analysis)
     )
-
-
-def _results(folder: Path) -> Path:
-    reporting = str(Path(__file__).resolve().parents[1] / "reporting")
-    sys.path.insert(0, reporting)
-    try:
-        import synthetic_results
-    finally:
-        sys.path.remove(reporting)
-    synthetic_results.write_results(folder)
-    return folder

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import studies
 import torch
 from commands import invoke, refused
 from legible import legible
@@ -191,32 +192,13 @@ def test_the_network_is_left_as_it_was(run, some_batches, collection, fingerprin
     assert fingerprint(run.network) == before
 
 
-def changed_scores(arms, changes, keys, seeds=4, groups=12):
-    """Two images per group, two classes; each condition shifts all scores, seeds differ a bit."""
-    draw = np.random.default_rng(0)
-    rows = []
-    for arm, level in arms.items():
-        for seed in range(seeds):
-            for image in range(2 * groups):
-                for part in ("bone", "disc"):
-                    base = level + 0.01 * draw.normal()
-                    for place, change in {keys[1]: 0.0, **changes[arm]}.items():
-                        iou = base + change * (1 + 0.1 * seed)
-                        rows.append(
-                            {"run": f"{arm}-{seed}", "dataset": "made", "arm": arm, "seed": seed,
-                             **dict(zip(keys[0], place, strict=True)), "image": f"i{image}",
-                             "group": f"g{image // 2}", "class": part, "iou": iou, "dice": iou,
-                             "iou_change": iou - base, "dice_change": iou - base}
-                        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 @pytest.fixture(scope="module")
 def found():
-    table = changed_scores(
+    table = studies.changed_scores(
         {"cnn": 0.6, "llm": 0.7},
         {"cnn": {("low-rank", "1"): -0.05, ("low-rank", "8"): 0.0}, "llm": CHANGES},
-        (("intervention", "setting"), ("none", "")),
+        ("intervention", "setting"),
+        ("none", ""),
     )
     found = effects(table, ["intervention", "setting"], ["none", ""])
     return conform(found, INTERVENE_EFFECTS)
@@ -239,8 +221,8 @@ def test_a_change_is_paired_by_run_and_has_the_t_interval_over_seeds(found):
 
 
 def test_one_seed_and_few_groups_have_no_interval_and_say_so():
-    table = changed_scores(
-        {"llm": 0.7}, {"llm": {("bypass", ""): -0.2}}, (("intervention", "setting"), ("none", "")),
+    table = studies.changed_scores(
+        {"llm": 0.7}, {"llm": {("bypass", ""): -0.2}}, ("intervention", "setting"), ("none", ""),
         seeds=1, groups=3,
     )  # fmt: skip
     row = effects(table, ["intervention", "setting"], ["none", ""]).iloc[0]
@@ -251,7 +233,8 @@ def test_one_seed_and_few_groups_have_no_interval_and_say_so():
 
 
 def test_without_any_change_there_are_no_effects():
-    table = changed_scores({"cnn": 0.6}, {"cnn": {}}, (("intervention", "setting"), ("none", "")))
+    unchanged = (("intervention", "setting"), ("none", ""))
+    table = studies.changed_scores({"cnn": 0.6}, {"cnn": {}}, *unchanged)
     assert effects(table, ["intervention", "setting"], ["none", ""]).empty
 
 

@@ -7,9 +7,9 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
+import studies
 import torch
 from commands import invoke, refused
 from legible import legible
@@ -145,29 +145,10 @@ def test_grids_of_different_sizes_and_images_without_foreground_are_refused(
         fit(Exchange.between(run, {}), [])
 
 
-def changed_scores(arms, changes, keys, seeds=4, groups=12):
-    """Two images per group, two classes; each condition shifts all scores, seeds differ a bit."""
-    draw = np.random.default_rng(0)
-    rows = []
-    for arm, level in arms.items():
-        for seed in range(seeds):
-            for image in range(2 * groups):
-                for part in ("bone", "disc"):
-                    base = level + 0.01 * draw.normal()
-                    for place, change in {keys[1]: 0.0, **changes[arm]}.items():
-                        iou = base + change * (1 + 0.1 * seed)
-                        rows.append(
-                            {"run": f"{arm}-{seed}", "dataset": "made", "arm": arm, "seed": seed,
-                             **dict(zip(keys[0], place, strict=True)), "image": f"i{image}",
-                             "group": f"g{image // 2}", "class": part, "iou": iou, "dice": iou,
-                             "iou_change": iou - base, "dice_change": iou - base}
-                        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 def swapped(levels):
     change = {("after", "other-arm"): -0.05, ("after", "mean"): -0.3}
-    table = changed_scores(levels, dict.fromkeys(levels, change), (("site", "donor"), ("", "")))
+    changes = dict.fromkeys(levels, change)
+    table = studies.changed_scores(levels, changes, ("site", "donor"), ("", ""))
     return conform(swap_effects(table.assign(explained=0.5)), SWAP_EFFECTS)
 
 

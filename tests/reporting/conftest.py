@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from synthetic_results import write_results
-from synthetic_study import write_study
+from demo_study import write_demo
+from large_study import write_large_study
 
 from llm4seg_probe.report.claims import claim_sections
 from llm4seg_probe.report.methods import methods_text
@@ -25,7 +25,7 @@ HOSTILE = {
 @pytest.fixture(scope="session")
 def results_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tables, arrays and description, nothing drawn yet; some of the cases have hostile names."""
-    return write_results(tmp_path_factory.mktemp("results") / "demo", HOSTILE)
+    return write_demo(tmp_path_factory.mktemp("results") / "demo", HOSTILE)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def page(results_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a large study in the folder of its results; of some claims no figure is drawn."""
-    folder = write_study(tmp_path_factory.mktemp("study"))
+    folder = write_large_study(tmp_path_factory.mktemp("study"))
     results = read_results(folder)
     claims = claim_sections(results)
     drawn = [claim for claim in claims if claim.claim.id in ("boost", "semantics")]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+import demo_study
 import pandas as pd
 import pytest
 from figure_checks import edges_with_ink, texts_on_one_another
-from synthetic_results import (
-    cases,
-    comparison_rows,
-    map_rows,
-    rank_rows,
-    score_rows,
-)
 from test_gain_figures import association_rows, ladder_table
 from test_looks_figure import path_of
 from test_sizes_figure import size_rows
@@ -52,9 +46,11 @@ def renamed(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return found
 
 
-IMAGES = cases(20, {})
-SCORES, RANK, MAPS = score_rows(IMAGES), rank_rows(IMAGES), map_rows(IMAGES)
-COMPARED = comparison_rows(SCORES, RANK, MAPS)
+IMAGES = demo_study.cases()
+SCORES, RANK, MAPS = (
+    made(IMAGES) for made in (demo_study.scores, demo_study.rank, demo_study.maps)
+)
+COMPARED = demo_study.comparison(SCORES, RANK, MAPS)
 
 
 def pairs(long: bool) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import studies
 from typer.testing import CliRunner
 
 from llm4seg_probe import storage
@@ -19,18 +20,13 @@ from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.pipeline import report_context
 from llm4seg_probe.study.runs import PlannedRun
 
-MADE = {
-    "gpu": None, "processor": "two cores", "cores": 2, "python": "3.11", "packages": {"torch": "2"},
-    "commit": None, "command": "somewhere.py", "wall_seconds": 1.0, "peak_memory_mb": 1.0,
-}  # fmt: skip
-
 
 def planned(config: Config, folder: Path, **data: object) -> PlannedRun:
     """A run of which only the split and the note on its making exist."""
     chosen = config.model_copy(update={"data": config.data.model_copy(update=data)})
     collection = open_collection(chosen.data.name, classes=chosen.data.classes)
     split_of(collection, chosen.data).save(folder / "split.json")
-    storage.write_json(folder / "environment.json", MADE)
+    storage.write_json(folder / "environment.json", studies.MADE | {"command": "somewhere.py"})
     return PlannedRun(chosen, folder)
 
 

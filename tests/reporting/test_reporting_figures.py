@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from figure_checks import settings
 from matplotlib.collections import (
     FillBetweenPolyCollection,
     LineCollection,
@@ -10,7 +11,6 @@ from matplotlib.collections import (
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic_results import settings
 
 from llm4seg_probe.drawing.style import ARM_STYLES, COLUMN, PAGE, arm_style, paper_style
 from llm4seg_probe.drawing.table_rows import by_seed, measured, middle, nulls, on_test_split

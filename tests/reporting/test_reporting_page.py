@@ -74,12 +74,14 @@ def test_caveats_are_said_once_on_the_front(front, results):
     assert front.text.count(caveat) == front.text.count(results.context.rests_on) == 1
 
 
-def test_claims_stand_with_verdict_and_numbers(front):
+def test_claims_stand_with_verdict_and_numbers(front, results):
+    claims = results.tables["claims.csv"].set_index("claim")
+    assert claims.loc["pretraining", "verdict"] == "inconclusive"
     for part in (
         "The layer improves segmentation",
         "LLM, frozen against CNN, IoU",
         "Inconclusive",
-        "5 run, 16 needed",
+        f"5 run, {claims.loc['pretraining', 'seeds_needed']:.0f} needed",
     ):
         assert part in front.text
     plots = [
@@ -99,13 +101,20 @@ def test_every_section_says_what_it_cannot_show_and_where_it_comes_from(read, re
     assert "--baseline cnn --margin 0.005" in read.text
 
 
-def test_figures_have_their_numbers_as_alternative_text(read):
+def test_figures_have_their_numbers_as_alternative_text(read, results):
     names = read.attributes("svg", "aria-label")
     assert any("Mean test IoU and range over seeds: CNN 0.6" in name for name in names)
-    assert any("Mean effective rank and LSVR. Before the layer: CNN 5.49" in name for name in names)
-    assert any(
-        "Dots of mean activation IoU: CNN 0.263 before, 0.263 after" in name for name in names
-    )
+    rank, iou = (
+        by_seed(measured(table[table["site"] == "before"]), score)["cnn"].mean()
+        for table, score in (
+            (results.tables["rank.csv"], "effective_rank"), (results.tables["maps.csv"], "iou"),
+        )
+    )  # fmt: skip
+    for said in (
+        f"Mean effective rank and LSVR. Before the layer: CNN {rank:.2f}",
+        f"Dots of mean activation IoU: CNN {iou:.3f} before, {iou:.3f} after",
+    ):
+        assert any(said in name for name in names)
     assert any("seed 0, before and after the layer" in alt for alt in read.attributes("img", "alt"))
 
 

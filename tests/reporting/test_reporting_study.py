@@ -9,9 +9,9 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from large_study import STATED
 from matplotlib.collections import PathCollection
 from page_reader import Whole, read_pages
-from synthetic_study import STATED
 
 from llm4seg_probe.drawing.table_rows import by_seed, on_test_split
 from llm4seg_probe.report.claims import ClaimSection, claim_sections

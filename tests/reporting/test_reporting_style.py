@@ -7,7 +7,7 @@ from typing import get_args
 import matplotlib
 import numpy as np
 import pytest
-from synthetic_results import settings
+from figure_checks import settings
 
 from llm4seg_probe.arms import ArmName
 from llm4seg_probe.drawing.style import (

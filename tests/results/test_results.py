@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import studies
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from PIL import Image
@@ -41,15 +42,9 @@ def _nothing_is_left_in_the_current_folder(tmp_path_factory, monkeypatch: pytest
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two arms against a baseline, five paired seeds, twelve cases."""
-    draw = np.random.default_rng(1)
-    rows = [
-        {"arm": arm, "seed": seed, "image": f"case{case}", "iou": level + draw.normal(0, 0.02)}
-        for arm, level in (("cnn", 0.70), ("llm", 0.71), ("adapters", 0.70))
-        for seed in range(5)
-        for case in range(12)
-    ]
+    scores = studies.per_case({"cnn": 0.0, "llm": 0.01, "adapters": 0.0}, cases=12)
     path = tmp_path_factory.mktemp("table") / "scores.csv"
-    pd.DataFrame(rows).to_csv(path, index=False)
+    scores[["arm", "seed", "image", "iou"]].to_csv(path, index=False)
     return path
 
 

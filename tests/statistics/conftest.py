@@ -11,4 +11,4 @@ def _per_seed():
 
 @pytest.fixture(name="study")
 def _study():
-    return studies.study
+    return studies.per_case

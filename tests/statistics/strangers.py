@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import studies
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -71,18 +72,15 @@ def per_seed_csv(
 
 def per_case(seed=0, seeds=5, cases=12, effect=0.02, **columns) -> pd.DataFrame:
     """Scores of two arms, seeds and cases; further columns are constants or functions of a row."""
-    draw = np.random.default_rng(seed)
-    level = draw.normal(0, 0.03, cases)
-    rows = []
-    for s in range(seeds):
-        for name, gain in (("unet", 0.0), ("ours", effect)):
-            run = draw.normal(0, 0.004)
-            for case in range(cases):
-                row = {"method": name, "seed": s, "case": f"p{case:02d}"}
-                row |= {key: make(row) if callable(make) else make for key, make in columns.items()}
-                score = 0.75 + gain + level[case] + run + draw.normal(0, 0.005)
-                rows.append({**row, "dice": round(score, 5)})
-    return pd.DataFrame(rows)
+    names = [(f"p{case:02d}", "") for case in range(cases)]
+    spread = {"case_sd": 0.03, "run_sd": 0.004, "noise_sd": 0.005}
+    drawn = studies.per_case(
+        {"unet": 0.0, "ours": effect}, seeds, names, seed=seed, score="dice", level=0.75, **spread
+    )
+    rows = drawn[["arm", "seed", "image"]].set_axis(["method", "seed", "case"], axis=1)
+    for name, make in columns.items():
+        rows[name] = rows.apply(make, axis=1) if callable(make) else make
+    return rows.assign(dice=drawn["dice"].round(5))
 
 
 def paired_t(table: pd.DataFrame, score="dice", a="ours", b="unet") -> tuple[float, float]:

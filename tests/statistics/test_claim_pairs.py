@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
+import studies
 
 from llm4seg_probe.arms import parse_condition
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.statistics.claims import Association, Claim, pairs_table
 from llm4seg_probe.statistics.conditions import resolve
 from llm4seg_probe.statistics.judgement import judge, ready
-from llm4seg_probe.tables import PAIRS, SCORES, conform, read_table, write_table
+from llm4seg_probe.tables import PAIRS, read_table, write_table
 
 WHERE = {"split": "test", "checkpoint": "best"}
 
 
 @pytest.fixture(scope="module")
 def scores() -> pd.DataFrame:
-    draw = np.random.default_rng(3)
-    rows = [
-        {
-            "run": f"{arm}-{seed}", "dataset": "made", "arm": arm, "seed": seed,
-            "checkpoint": "best", "split": "test", "image": f"{case:03d}",
-            "group": f"p{case // 2}", "class": "foreground", "iou": draw.uniform(0.3, 0.9),
-        }
-        for arm in ("cnn", "llm", "mlp") for seed in range(4) for case in range(6)
-    ]  # fmt: skip
-    return conform(pd.DataFrame(rows).reindex(columns=list(SCORES.columns)), SCORES)
+    cases = [(f"{case:03d}", f"p{case // 2}") for case in range(6)]
+    effects = {"cnn": 0.0, "llm": 0.01, "mlp": 0.0}
+    drawn = studies.per_case(effects, seeds=4, cases=cases)
+    return studies.scores_table(drawn.assign(dataset="made"))
 
 
 def stated(*pairs: tuple[str, str], name: str = "boost", **more: object) -> Claim:

@@ -1,8 +1,8 @@
 """Claims at declared looks: families, conjunctions, dropped arms, the path in looks.csv."""
 
 import numpy as np
-import pandas as pd
 import pytest
+import studies
 
 from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.statistics.claims import Association, Claim, ClaimedPair, Measurement
@@ -15,19 +15,11 @@ DESIGN = Design((5, 10, 20))
 
 def scores(arms, n=20, seed=0, counts=None):
     """Runs of two images; SD of the differences 0.014."""
-    draw = np.random.default_rng(seed)
-    base = draw.normal(0.6, 0.03, n)
-    rows = []
-    for arm, gain in arms.items():
-        values = base + draw.normal(gain, 0.01, n)
-        for number in range((counts or {}).get(arm, n)):
-            for image, shift in (("a", -0.1), ("b", 0.1)):
-                rows.append(
-                    {"run": f"{arm}-{number}", "dataset": "toys", "arm": arm, "seed": number,
-                     "checkpoint": "best", "split": "test", "image": image, "group": image,
-                     "iou": values[number] + shift}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+    spread = {"case_sd": 0.1, "seed_sd": 0.03, "run_sd": 0.01, "noise_sd": 0.0}
+    images = [("a", "a"), ("b", "b")]
+    drawn = studies.per_case(arms, n, images, seed=seed, split="test", checkpoint="best", **spread)
+    there = drawn["arm"].map(lambda arm: (counts or {}).get(arm, n))
+    return drawn[drawn["seed"] < there]
 
 
 def claim(name, *pairs, family=None, margin=0.005, kind="superiority"):
@@ -98,7 +90,7 @@ def test_a_conjunction_waits_for_its_weakest():
 
 
 def test_a_family_is_adjusted_over_its_looks():
-    table = scores({"cnn": 0, "llm": 0.03, "mlp": 0.0})
+    table = scores({"cnn": 0, "llm": 0.03, "mlp": 0.0}, seed=1)  # both decide at the first look
     own = judged([claim("boost", ("llm", "cnn")), claim("same", ("mlp", "cnn"))], table)
     shared = judged(
         [

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+import studies
 from scipy.stats import ttest_rel
 
 from llm4seg_probe.errors import ConfigError, TableError
@@ -19,14 +20,10 @@ CONSTANT = levels(Design(LOOKS)).thresholds(0.05)[0]
 
 def table(arms, n=20, seed=0, names=None):
     """cnn, and arms that are better by so much; SD of the differences 0.014."""
-    draw = np.random.default_rng(seed)
-    seeds = names or list(range(n))
-    base = draw.normal(0.6, 0.03, n)
-    parts = [
-        pd.DataFrame({"arm": arm, "seed": seeds, "iou": base + draw.normal(gain, 0.01, n)})
-        for arm, gain in {"cnn": 0.0, **arms}.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
+    spread = {"case_sd": 0.0, "seed_sd": 0.03, "run_sd": 0.01, "noise_sd": 0.0}
+    drawn = studies.per_case({"cnn": 0.0, **arms}, n, cases=1, seed=seed, **spread)
+    named = drawn["seed"].map(dict(enumerate(names or range(n))))
+    return drawn[["arm", "iou"]].assign(seed=named)
 
 
 def looked(data, looks=LOOKS, **options):
@@ -109,7 +106,7 @@ def test_all_pairs_below_the_first_look_are_refused():
 
 
 def test_holm_holds_for_the_repeated_p_of_a_family():
-    data = table({"llm": 0.03, "mlp": 0.0, "adapters": 0.002}, n=5, seed=2)
+    data = table({"llm": 0.03, "mlp": 0.0, "adapters": 0.002}, n=5, seed=7)
     rows = looked(data).set_index("a")
     alone = {
         arm: looked(data[data["arm"].isin(["cnn", arm])]).iloc[0]["p_adjusted"]

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import studies
 from small_results import write_small_results
 
 from llm4seg_probe import tables
@@ -16,11 +17,8 @@ def folder(path, difference, half, verdict):
     numbers = {"difference": difference, "ci_low": difference - half, "ci_high": difference + half,
                "verdict": verdict}  # fmt: skip
     for schema in (tables.COMPARISON, tables.CLAIMS):
-        frame = pd.DataFrame([{**row, **numbers}])
-        for name in schema.columns:
-            if name not in frame:
-                frame[name] = None
-        tables.write_table(frame, path / schema.name, schema)
+        table = studies.filled([{**row, **numbers}], schema)
+        tables.write_table(table, path / schema.name, schema)
     return path
 
 

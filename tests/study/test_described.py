@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import studies
 from omegaconf import OmegaConf
 
 from llm4seg_probe import storage
@@ -32,11 +33,7 @@ def runs(tmp_path: Path) -> list[PlannedRun]:
     configs = SWEEP.configs()
     found = plan(configs, ["data"] * len(configs), tmp_path)
     for run in found:
-        made = {
-            **{"python": "3.11", "packages": {}, "processor": "Toy CPU", "cores": 2},
-            **{"gpu": None, "commit": None, "wall_seconds": 1.0, "peak_memory_mb": 2.0},
-        }
-        storage.write_json(run.path / "environment.json", made)
+        storage.write_json(run.path / "environment.json", studies.MADE)
     return found
 
 

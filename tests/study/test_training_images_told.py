@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import studies
 from typer.testing import CliRunner
 
 from llm4seg_probe import storage
@@ -21,11 +22,6 @@ from llm4seg_probe.report.results import Results
 from llm4seg_probe.study.analysis import Analysis
 from llm4seg_probe.study.pipeline import report_context
 from llm4seg_probe.study.runs import PlannedRun, described, plan
-
-MADE = {
-    "gpu": None, "processor": "two cores", "cores": 2, "python": "3.11", "packages": {"torch": "2"},
-    "commit": None, "wall_seconds": 1.0, "peak_memory_mb": 1.0,
-}  # fmt: skip
 
 
 def study(base: dict[str, object], further: list[dict[str, object]]) -> Analysis:
@@ -44,7 +40,7 @@ def made(analysis: Analysis, folder: Path) -> list[PlannedRun]:
         split = training_split(collection, run.config)
         split.save(run.path / "split.json")
         noted = {"training_images": len(split.train)} if number % 2 else {}  # earlier ones lack it
-        storage.write_json(run.path / "environment.json", MADE | noted)
+        storage.write_json(run.path / "environment.json", studies.MADE | noted)
     return runs
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+import studies
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
@@ -43,11 +43,10 @@ def write_run(path: Path, config: Config, gains=GAINS, kernels="AVX2") -> None:
         for checkpoint in ("best", "last")
         for image, shift in zip(IMAGES, (-0.1, 0.0, 0.1), strict=True)
     ]  # fmt: skip
-    frame = pd.DataFrame(rows).reindex(columns=list(tables.SCORES.columns))
-    tables.write_table(frame, path / "scores.csv", tables.SCORES)
+    tables.write_table(studies.filled(rows, tables.SCORES), path / "scores.csv", tables.SCORES)
     made = {
-        "python": "3.11", "packages": {}, "processor": "Toy CPU", "cores": 2, "gpu": None,
-        "kernels": kernels, "wall_seconds": 360.0, "peak_memory_mb": 1.0, "commit": "0" * 40,
+        **studies.MADE, "processor": "Toy CPU", "kernels": kernels, "wall_seconds": 360.0,
+        "commit": "0" * 40,
     }  # fmt: skip
     storage.write_text(path / "config.yaml", to_yaml(config))
     storage.write_json(path / "environment.json", made)
