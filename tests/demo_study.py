@@ -30,6 +30,13 @@ ON_TEST = {"split": "test", "checkpoint": "best"}
 ON_MAPS = {"reduction": "mean_abs", "threshold": "otsu", "null": ""}
 ON_RANK = {"part": "all", "null": ""}
 
+HOSTILE = {
+    0: "<img src=x onerror=alert(1)>",
+    1: "</script><script>alert(2)</script>",
+    3: "costs $5$ & {{ 7 * 7 }}",
+}
+"""Names of some images, by their place, that a page must not take for its own text."""
+
 
 def cases(names: dict[int, str] | None = None) -> list[tuple[str, str]]:
     """Twenty slices of ten people; some of them by other names, by their place."""

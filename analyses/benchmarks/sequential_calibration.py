@@ -11,8 +11,7 @@ mean seeds is drawn another way (two numbers per look). A few minutes of one cor
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr
+from sequential_studies import SHAPES, Matrix, Studies
 
 from llm4seg_probe.randomness import address
 from llm4seg_probe.statistics.kinds import Evidence
@@ -36,7 +36,6 @@ from llm4seg_probe.statistics.stopping import (
 )
 from llm4seg_probe.storage import atomically, write_text
 
-Matrix = NDArray[np.float64]
 Row = dict[str, Any]
 
 SEVEN = (5, 10, 20, 40, 80, 160, 320)
@@ -44,59 +43,6 @@ DESIGNS = (SEVEN, (5, 10, 20, 40), (5, 10, 20), (3, 4, 6, 9))
 SPENDINGS: tuple[Spending, ...] = ("pocock", "obrien-fleming")
 POINTS = 0.007
 """How far a measured rate of 10,000 studies may lie from the promised one."""
-
-COLLAPSE = 20.0
-"""What a collapsed run loses, in SDs of the differences: an IoU of 0.6 where they vary by 0.03."""
-
-
-def _normal(generator: np.random.Generator, shape: tuple[int, int]) -> Matrix:
-    return generator.standard_normal(shape)
-
-
-def _one_arm_collapses(generator: np.random.Generator, shape: tuple[int, int]) -> Matrix:
-    lost = COLLAPSE * (generator.random(shape) < 0.1)
-    return generator.standard_normal(shape) - (lost - COLLAPSE * 0.1)
-
-
-def _both_arms_collapse(generator: np.random.Generator, shape: tuple[int, int]) -> Matrix:
-    lost = COLLAPSE * (
-        (generator.random(shape) < 0.1).astype(float) - (generator.random(shape) < 0.1)
-    )
-    return generator.standard_normal(shape) - lost
-
-
-def _t3(generator: np.random.Generator, shape: tuple[int, int]) -> Matrix:
-    return generator.standard_t(3, shape) / np.sqrt(3)
-
-
-def _lognormal(generator: np.random.Generator, shape: tuple[int, int]) -> Matrix:
-    return np.asarray(np.exp(generator.standard_normal(shape)) - np.exp(0.5))
-
-
-SHAPES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Matrix]] = {
-    "normal": _normal,
-    "one arm collapses one run in ten": _one_arm_collapses,
-    "each arm collapses one run in ten": _both_arms_collapse,
-    "t with 3 degrees of freedom": _t3,
-    "lognormal": _lognormal,
-}
-"""Differences with a mean of zero."""
-
-
-@dataclass(frozen=True)
-class Studies:
-    """Draws of differences: M studies to the last look, always the same for the same name."""
-
-    count: int
-
-    def differences(self, name: str, n: int, shape: str = "normal") -> Matrix:
-        """Differences without an effect, (M, n)."""
-        generator = np.random.default_rng(address("sequential calibration", name, n, shape))
-        return SHAPES[shape](generator, (self.count, n))
-
-    def paths(self, name: str, design: Design, effect: float = 0.0, shape: str = "normal") -> Paths:
-        """Their paths at the design's looks."""
-        return paths_of(self.differences(name, design.looks[-1], shape) + effect, design.looks)
 
 
 def calibrate(studies: Studies) -> pd.DataFrame:

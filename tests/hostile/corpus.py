@@ -11,25 +11,17 @@ import gzip
 import io
 import json
 import random
-import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from damage import ODD, as_yaml, changed, damaged, yaml_text
+from image_files import FIELDS, IMAGES
 from PIL import Image
-
-ODD: tuple[Any, ...] = (
-    None, True, 0, -1, 1, 2**31, 2**63, 10**30, -(10**18), 0.5, 1e308, float("nan"), float("inf"),
-    "", "x", "../../x", "/etc/passwd", "~root", "a\0b", "a" * 5000, "${", "${oc.env:HOME}", "%s%n",
-    "os:system", "monai.bundle:run", "\x1b]0;t\x07", "\u202e", "=1+1", "<img src=x onerror=x>",
-    [], {}, [None], [[]], {"a": {}}, [1] * 2000, {"x": [1, {"y": 2}]},
-)  # fmt: skip
-
 
 SVG = "http://www.w3.org/2000/svg"
 
@@ -49,106 +41,6 @@ class Materials:
 
 Case = list[str]
 """A command; ``OUT`` in it stands for a folder to write into."""
-
-
-def deep(draw: random.Random) -> Any:
-    """Something nested more deeply than any reader should follow."""
-    value: Any = 1
-    for _ in range(draw.choice((70, 150, 250))):
-        value = [value] if draw.random() < 0.5 else {"a": value}
-    return value
-
-
-def as_yaml(values: Any, *, flow: bool = False) -> str:
-    """Values as YAML; what is nested too deeply to be written so as JSON, which is YAML too."""
-    import yaml
-
-    try:
-        return yaml.safe_dump(values, default_flow_style=flow)
-    except RecursionError:
-        return json.dumps(values)
-
-
-def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """All places in nested plain values."""
-    found = [at] if at else []
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            found += places(inner, (*at, key))
-    elif isinstance(value, list):
-        for number, inner in enumerate(value[:6]):
-            found += places(inner, (*at, number))
-    return found
-
-
-def changed(value: Any, draw: random.Random, odd: tuple[Any, ...] = ODD) -> Any:
-    """The values with one to three of them removed, exchanged or added."""
-    for _ in range(draw.choice((1, 1, 1, 2, 3))):
-        every = places(value)
-        if not every:  # all of it has been removed
-            break
-        at = draw.choice(every)
-        inner = value
-        for key in at[:-1]:
-            inner = inner[key]
-        kind = draw.random()
-        if kind < 0.25 and isinstance(inner, dict):
-            del inner[at[-1]]
-        elif kind < 0.35 and isinstance(inner, dict):
-            # A copy, because the next change may go into it.
-            inner[draw.choice(("extra", "a.b", "x" * 300))] = deepcopy(draw.choice(odd))
-        elif kind < 0.4:
-            inner[at[-1]] = deep(draw)
-        else:
-            inner[at[-1]] = deepcopy(draw.choice(odd))
-    return value
-
-
-def damaged(content: bytes, draw: random.Random) -> bytes:
-    """Bytes with some flipped, cut off, doubled, or put in."""
-    data = bytearray(content)
-    kind = draw.randrange(6)
-    if kind == 0:
-        return bytes(data[: draw.randrange(len(data) + 1)])
-    if kind == 1:
-        for _ in range(draw.choice((1, 4, 64))):
-            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-    elif kind == 2:
-        place = draw.randrange(len(data))
-        data[place:place] = draw.choice((b"\0" * 64, b"\xff" * 64, b"[" * 5000, b'"', b"%s%n"))
-    elif kind == 3:
-        place, size = draw.randrange(len(data)), draw.choice((1, 8, 200))
-        data[place : place + size] = b"\xff" * size
-    elif kind == 4:
-        place = draw.randrange(len(data))
-        data[place:] = data[place:] * 2
-    else:  # what stands in headers
-        for _ in range(3):
-            place = draw.randrange(min(len(data), 400))
-            data[place : place + 4] = struct.pack(
-                draw.choice("<>") + "i", draw.choice((-1, 0, 1, 2**31 - 1, 65535, 10**6))
-            )
-    return bytes(data)
-
-
-def yaml_text(values: Any, draw: random.Random) -> str:
-    """Values as YAML, sometimes as its flow style, sometimes with what YAML can do beyond."""
-
-    text = as_yaml(values, flow=draw.random() < 0.3)
-    kind = draw.randrange(8)
-    if kind == 0:
-        text += "\nx: !!python/object/apply:os.system ['touch PWNED']\n"
-    elif kind == 1:
-        text = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-            f"a{n}: &a{n} [{', '.join([f'*a{n - 1 or str()}'] * 9)}]\n" for n in range(1, 9)
-        )
-    elif kind == 2:
-        text = damaged(text.encode(), draw).decode("utf-8", "replace")
-    elif kind == 3:
-        text += "x: &x {y: *x}\n"
-    elif kind == 4:
-        text += "extends: s.yaml\n"
-    return text
 
 
 def checkpoint(source: Materials, folder: Path, draw: random.Random) -> Case:
@@ -243,82 +135,6 @@ def table(source: Materials, folder: Path, draw: random.Random) -> Case:
     return [draw.choice(("audit", "compare")), str(path)]
 
 
-def _nifti(array: np.ndarray, packed: bool) -> bytes:
-    import nibabel
-
-    content = nibabel.Nifti1Image(array, np.diag([1.0, 1, 2, 1])).to_bytes()
-    return gzip.compress(content, mtime=0) if packed else content
-
-
-def _nrrd(array: np.ndarray) -> bytes:
-    head = (
-        f"NRRD0004\ntype: uint8\ndimension: {array.ndim}\nsizes: {' '.join(map(str, array.shape))}"
-        "\nencoding: raw\nspacings: 1 1 1\n\n"
-    )
-    return head.encode() + array.tobytes("F")
-
-
-def _meta(array: np.ndarray, end: str = "LOCAL") -> bytes:
-    head = (
-        f"ObjectType = Image\nNDims = {array.ndim}\nBinaryData = True\nElementSpacing = 1 1 2\n"
-        f"DimSize = {' '.join(map(str, array.shape))}\nElementType = MET_UCHAR\n"
-        f"ElementDataFile = {end}\n"
-    )
-    return head.encode() + array.tobytes("F")
-
-
-def _dicom(array: np.ndarray) -> bytes:
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = meta.MediaStorageSOPInstanceUID = "1.2.3"
-    part = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    part.Rows, part.Columns = array.shape[:2]
-    part.BitsAllocated = part.BitsStored = 8
-    part.HighBit, part.PixelRepresentation, part.SamplesPerPixel = 7, 0, 1
-    part.PhotometricInterpretation = "MONOCHROME2"
-    part.PixelData = array[..., 0].tobytes()
-    stream = io.BytesIO()
-    part.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
-def _picture(array: np.ndarray, kind: str) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(array[..., 0]).save(stream, kind)
-    return stream.getvalue()
-
-
-def _npy(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array.transpose(2, 0, 1))
-    return stream.getvalue()
-
-
-IMAGES: dict[str, Callable[[np.ndarray], bytes]] = {
-    ".nii": lambda array: _nifti(array, False),
-    ".nii.gz": lambda array: _nifti(array, True),
-    ".nrrd": _nrrd,
-    ".mha": _meta,
-    ".dcm": _dicom,
-    ".png": lambda array: _picture(array, "PNG"),
-    ".jpg": lambda array: _picture(array, "JPEG"),
-    ".bmp": lambda array: _picture(array, "BMP"),
-    ".tif": lambda array: _picture(array, "TIFF"),
-    ".npy": _npy,
-}
-_FIELDS = (
-    ("DimSize = ", "DimSize = 9999999 "), ("LOCAL", "%s%s%s%s%n.raw 1 1 1"),
-    ("LOCAL", "../../../etc/passwd"), ("LOCAL", "LIST\na.raw"), ("NDims = 3", "NDims = 99999999"),
-    ("MET_UCHAR", "MET_%s%n"), ("sizes: ", "sizes: 999999999 "), ("raw\n", "gzip\n"),
-    ("raw\n", "raw\ndata file: /etc/passwd\n"), ("raw\n", "raw\nline skip: 999999999\n"),
-    ("raw\n", "raw\nbyte skip: -1\n"), ("raw\n", "raw\nbyte skip: 99999999999\n"),
-    ("type: uint8", "type: block"), ("1 1 2", "nan 0 -1"), ("1 1 1", "none inf 1"),
-)  # fmt: skip
-
-
 def image(source: Materials, folder: Path, draw: random.Random) -> Case:
     """An image of a data set, damaged."""
     array = np.asarray(
@@ -327,7 +143,7 @@ def image(source: Materials, folder: Path, draw: random.Random) -> Case:
     suffix = draw.choice(list(IMAGES))
     content = IMAGES[suffix](array)
     if suffix in (".nrrd", ".mha") and draw.random() < 0.6:
-        for old, new in draw.sample(_FIELDS, 2):
+        for old, new in draw.sample(FIELDS, 2):
             content = content.replace(old.encode(), new.encode(), 1)
         suffix = ".mhd" if suffix == ".mha" and draw.random() < 0.4 else suffix
     elif suffix == ".nii.gz" and draw.random() < 0.5:

@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-from corpus import IMAGES, _dicom, _nifti
+from image_files import IMAGES, dicom, nifti
 from PIL import Image
 
 from llm4seg_probe.data import formats
@@ -200,7 +200,7 @@ def test_a_small_file_that_announces_much_is_refused_before_it_takes_memory(
 
 
 def test_the_bound_is_stated_and_can_be_raised(tmp_path: Path) -> None:
-    (tmp_path / "c.nii.gz").write_bytes(_nifti(np.zeros((64, 64, 64), np.uint8), True))
+    (tmp_path / "c.nii.gz").write_bytes(nifti(np.zeros((64, 64, 64), np.uint8), True))
     with raised("bytes=1e6"):
         said = refused(tmp_path / "c.nii.gz")
     assert "raise the bound with `llm4seg-probe --bounds bytes=" in said
@@ -232,7 +232,7 @@ def test_eps_in_a_png_starts_no_program(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_deflated_dicom_bomb_is_counted_and_not_kept(tmp_path: Path) -> None:
-    plain = _dicom(np.zeros((16, 16, 1), np.uint8))
+    plain = dicom(np.zeros((16, 16, 1), np.uint8))
     uid = b"1.2.840.10008.1.2.1.99"
     start = plain.index(b"1.2.840.10008.1.2.1")
     length = start - 2

@@ -89,6 +89,16 @@ TEXT_FAULTS = """
 """  # noqa: E501
 
 
+def address(page: Path, part: str) -> str:
+    """Where a part of a page's report opens in a browser."""
+    return (page.parent / f"{part}.html").as_uri()
+
+
+def status(tab: Any) -> str:
+    """What the explorer in the tab says of the case that it shows."""
+    return tab.locator("#explorer .note").inner_text()
+
+
 def dead_links(path: Path) -> list[str]:
     """Links and pictures of a page that lead to no file, or to no place in it."""
     read = Reader(path.read_text(encoding="utf-8"))

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from demo_study import write_demo
+from browser_checks import ARGUMENTS, CHROMIUM
+from demo_study import HOSTILE, write_demo
 from large_study import write_large_study
 
 from llm4seg_probe.report.claims import claim_sections
@@ -14,12 +15,6 @@ from llm4seg_probe.report.page_content import draw_all
 from llm4seg_probe.report.report import write_report
 from llm4seg_probe.report.results import Results, read_results
 from llm4seg_probe.storage import write_text
-
-HOSTILE = {
-    0: "<img src=x onerror=alert(1)>",
-    1: "</script><script>alert(2)</script>",
-    3: "costs $5$ & {{ 7 * 7 }}",
-}
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +49,35 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_folder(results_folder: Path, tmp_path: Path) -> Path:
     """A copy of the results that a test may change."""
     return Path(shutil.copytree(results_folder, tmp_path / "own"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the page in the tab complains about."""
+    return []
+
+
+@pytest.fixture
+def tab(browser, complaints):
+    """A tab at a laptop's size; whatever a page in it complains about is collected."""
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on(
+        "request",
+        lambda request: complaints.append(request.url) if request.url.startswith("http") else None,
+    )
+    tab.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+    yield tab
+    tab.close()

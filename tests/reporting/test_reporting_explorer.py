@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from conftest import HOSTILE
+from demo_study import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 

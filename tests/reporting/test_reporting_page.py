@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import HOSTILE
+from demo_study import HOSTILE
 from omegaconf import OmegaConf
 from page_reader import Reader, Whole, read_pages
 from scipy import stats

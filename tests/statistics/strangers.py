@@ -12,6 +12,7 @@ import studies
 from scipy import stats
 from typer.testing import CliRunner
 
+import llm4seg_probe as lp
 from llm4seg_probe.cli.app import app
 
 UNET = [0.741, 0.821, 0.797, 0.811, 0.803]
@@ -81,6 +82,26 @@ def per_case(seed=0, seeds=5, cases=12, effect=0.02, **columns) -> pd.DataFrame:
     for name, make in columns.items():
         rows[name] = rows.apply(make, axis=1) if callable(make) else make
     return rows.assign(dice=drawn["dice"].round(5))
+
+
+def wide(*names: str) -> tuple[str, str, str]:
+    """A table with a column of numbers for each name."""
+    return (
+        ",".join(["method", *names]),
+        ",".join(["unet", *map(str, UNET[: len(names)])]),
+        ",".join(["ours", *map(str, OURS[: len(names)])]),
+    )
+
+
+def compared(path: Path, **options: object) -> tuple[dict, list[str], list[str]]:
+    """The only row of a comparison with ``unet``, and the doubts and notes beside it."""
+    result = lp.compare(path, baseline="unet", **options)
+    (row,) = result.table.to_dict("records")
+    return (
+        row,
+        [one.what for one in result.findings if one.level == "doubt"],
+        [one.what for one in result.findings if one.level == "note"],
+    )
 
 
 def paired_t(table: pd.DataFrame, score="dice", a="ours", b="unet") -> tuple[float, float]:
