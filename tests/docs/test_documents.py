@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import operator
 import re
 import shlex
 import tomllib
@@ -148,6 +149,21 @@ def test_configurations_are_valid(path: Path, tmp_path: Path) -> None:
             load_config(file)
         else:  # a part of an analysis
             assert set(values) <= set(Analysis.model_fields), values
+
+
+@EACH
+def test_fields_that_are_named_in_passing_exist_and_take_the_value(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for field, value in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)(?:: ([a-z]+))?`", text):
+        if field.partition(".")[0] in Config.model_fields:
+            inner: Any = Config()
+            for name in field.split("."):
+                assert hasattr(inner, name), field
+                inner = getattr(inner, name)
+            if value:
+                section, _, name = field.rpartition(".")
+                owner = operator.attrgetter(section)(Config())
+                type(owner).model_validate({**owner.model_dump(), name: value})
 
 
 @EACH

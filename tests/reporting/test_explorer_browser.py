@@ -193,6 +193,15 @@ def test_arrow_and_number_keys_step_through_cases_and_seeds(opened):
     assert status(opened).partition(" (")[0] != first
 
 
+def test_the_buttons_beside_the_case_step_forth_and_back_by_keyboard_and_mouse(opened):
+    first = status(opened).partition(" (")[0]
+    opened.get_by_role("button", name="Next case").focus()
+    opened.keyboard.press("Enter")
+    assert status(opened).partition(" (")[0] != first
+    opened.get_by_role("button", name="Previous case").click()
+    assert status(opened).partition(" (")[0] == first
+
+
 def test_thumbnails_show_scores_and_lead_to_their_case(opened, results):
     choose(opened, HOSTILE[0], "llm", "cnn", 4)
     scores = results.tables["scores.csv"].query("split == 'test' and checkpoint == 'best'")

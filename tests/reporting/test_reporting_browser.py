@@ -110,6 +110,16 @@ def test_a_column_sorts_both_ways_by_its_numbers_and_back(conditions):
     assert heading.get_attribute("aria-sort") is None
 
 
+def test_numbers_sort_by_their_value_and_not_by_what_is_shown(conditions):
+    heading = conditions.locator("#comparison-table thead th").nth(4)
+    heading.locator("button").click()
+    cells = conditions.locator("#comparison-table tbody tr td:nth-child(5)")
+    values = cells.evaluate_all("cells => cells.map(cell => Number(cell.dataset.value))")
+    assert len(values) == 14
+    assert values == sorted(values)
+    assert cells.all_inner_texts()[:2] == ["< 0.001"] * 2
+
+
 def test_missing_numbers_stay_last_and_the_keyboard_sorts_too(conditions):
     conditions.locator("#comparison .columns").click()
     headings = conditions.locator("#comparison-table thead th").all_inner_texts()

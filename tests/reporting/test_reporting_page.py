@@ -74,6 +74,14 @@ def test_caveats_are_said_once_on_the_front(front, results):
     assert front.text.count(caveat) == front.text.count(results.context.rests_on) == 1
 
 
+def test_without_caveats_none_is_said(own_folder, results):
+    (caveat,) = results.context.dataset.caveats
+    described = OmegaConf.load(own_folder / "analysis.yaml")
+    described.dataset.caveats = []
+    OmegaConf.save(described, own_folder / "analysis.yaml")
+    assert caveat not in undrawn(own_folder).text
+
+
 def test_claims_stand_with_verdict_and_numbers(front, results):
     claims = results.tables["claims.csv"].set_index("claim")
     assert claims.loc["pretraining", "verdict"] == "inconclusive"
