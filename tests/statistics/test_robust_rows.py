@@ -3,19 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import studies
 
 from llm4seg_probe.statistics.compare import compare
 
 
 def table(values, arm="llm"):
-    seeds = np.arange(len(values))
-    cnn = 0.6 + 0.01 * np.sin(seeds)
-    return pd.concat(
-        [
-            pd.DataFrame({"arm": "cnn", "seed": seeds, "iou": cnn}),
-            pd.DataFrame({"arm": arm, "seed": seeds, "iou": cnn + values}),
-        ]
-    )
+    cnn = 0.6 + 0.01 * np.sin(np.arange(len(values)))
+    return studies.per_seed(**{"cnn": cnn, arm: cnn + values})
 
 
 GOOD = np.array([0.021, 0.018, 0.024, 0.02, 0.017, 0.023, 0.019, 0.022])
