@@ -9,6 +9,7 @@ from browser_checks import CHROMIUM, address, status
 from demo_study import HOSTILE
 from playwright.sync_api import Page
 
+from llm4seg_probe.drawing.labels import number
 from llm4seg_probe.measures.activation import map_iou, resized_maps
 from llm4seg_probe.probes.arrays import LEVELS, MapArrays
 
@@ -103,6 +104,8 @@ def test_the_slider_gives_the_number_that_the_measure_computes(opened, results, 
         )
         assert f"LLM, frozen: map IoU {first:.3f} at {level:.3f}" in tiles(opened)
         assert f"CNN: map IoU {second:.3f} at {level:.3f}" in tiles(opened)
+        difference = number(first - second, 3, signed=True)
+        assert f"First minus second: map IoU {difference}" in tiles(opened)
 
 
 def test_the_slider_moves_with_the_keyboard_and_an_empty_map_has_no_overlap(opened):
@@ -138,6 +141,10 @@ def test_differences_are_of_the_pixels_and_of_the_maps(opened, results):
     assert {"Only one of them: 0 of 9216 pixels", "First minus second: map IoU 0.000"} <= set(
         tiles(opened)
     )
+    middle = opened.locator("#explorer .tiles canvas").last.evaluate(
+        "canvas => Array.from(canvas.getContext('2d').getImageData(5, 5, 1, 1).data)"
+    )
+    assert min(middle[:3]) > 235  # the middle of the diverging scale is near white
 
 
 def test_hits_misses_and_false_alarms_have_their_colours(opened, results):
