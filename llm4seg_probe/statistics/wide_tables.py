@@ -101,7 +101,7 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     short: dict[str, int] = {}
     for column in _numeric(table, given):
         match = _REPEATED.fullmatch(words(column))
-        if re.fullmatch(r"\D{0,3}\d+([.,]\d+)?\s*%.*", column.strip()):
+        if re.search(r"\d\s*%", column):
             continue  # quartiles, shares of the data
         if match:
             repeated: Literal["seed", "fold"] = (

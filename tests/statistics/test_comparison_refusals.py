@@ -185,7 +185,9 @@ def test_a_fraction_s_margin_on_percentages_is_refused(per_seed):
 
 def test_a_data_set_without_an_arm_is_named(study):
     other = study(seed=1).assign(dataset="phantoms")
-    with pytest.raises(TableError, match=r"^data set 'phantoms' has no rows of arm 'llm'$"):
+    with pytest.raises(
+        TableError, match=r"^data set 'phantoms' has no rows of arm 'llm': leave it"
+    ):
         compare(pd.concat([study(), other[other["arm"] == "cnn"]]))
 
 
@@ -195,5 +197,6 @@ def test_averaging_over_unequal_parts_is_refused(study):
     with pytest.raises(TableError) as refusal:
         compare(lacking, average_over=["class"])
     assert str(refusal.value) == (
-        "averaging over class: not all runs have the same number of rows for spine patient0 image0"
+        "llm against cnn: no score (missing, NaN or infinite) for cnn seed 0 case image0. Fill them, "
+        "or leave those cases out of all runs with drop_unpaired (--drop-unpaired)"
     )

@@ -116,7 +116,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         ([tmp_path / "none.csv"], f"no such table: {tmp_path / 'none.csv'}"),
         (
             [broken],
-            f"{broken} is not nnU-Net's summary.json: metric_per_case (or results.all) is expected",
+            f"{broken} is not nnU-Net's summary.json: metric_per_case (or results.all) is expected"
+            "; records of another kind are read as CSV (pandas.read_json(…).to_csv(…))",
         ),
         (
             [broken, table],
