@@ -174,3 +174,14 @@ def spoken_llm(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     words = {f"w{number}": number for number in range(50)}
     Tokenizer(WordLevel(words, unk_token="w0")).save(str(folder / "tokenizer.json"))
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End with one line that says what was not tested, and how to have it tested."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]
+    told = [f"{reasons.count(reason)} ({reason})" for reason in dict.fromkeys(reasons)]
+    if "not long" in terminalreporter.config.option.markexpr:
+        told.append("what takes long (make test-long)")
+    if told:
+        terminalreporter.write_line(f"Not tested: {'; '.join(told)}")

@@ -243,21 +243,23 @@ def unchecked_split(collection: Collection, data: DataConfig) -> Split:
 def from_lists(collection: Collection, train_list: Path) -> Split:
     """The split of the reference implementation's lists, one image name a line.
 
-    ``NAME_train.txt`` stands beside ``NAME_val.txt``, and validation is test. ``within_case`` is
-    whether a group really is on both sides.
+    ``NAME_train.txt`` stands beside ``NAME_val.txt``; validation is test, unless there is a
+    ``NAME_test.txt``. ``within_case`` is whether a group really is on both sides.
     """
     train = _names_in(train_list)
     val = _names_in(train_list.with_name(train_list.name.replace("_train.txt", "_val.txt")))
+    test_list = train_list.with_name(train_list.name.replace("_train.txt", "_test.txt"))
+    test = _names_in(test_list) if is_there(test_list) else val
     return Split(
         name=train_list.stem,
         dataset=collection.name,
         dataset_fingerprint=collection.fingerprint,
         seed=0,
-        within_case=bool(_units(collection, train) & _units(collection, val)),
-        validation_is_test=True,
+        within_case=bool(_units(collection, train) & _units(collection, (*val, *test))),
+        validation_is_test=not is_there(test_list),
         train=train,
         val=val,
-        test=val,
+        test=test,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llm4seg_probe.column_words import plain
 from llm4seg_probe.errors import TableError, unknown
-from llm4seg_probe.statistics.averages import by_fold, measurements
+from llm4seg_probe.statistics.averages import UNIT, by_fold, measurements
 from llm4seg_probe.statistics.reader import Reading
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.units import (
@@ -61,18 +61,20 @@ def measured(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """One condition's rows of :func:`averages.scored` as seeds (index) by cases (columns).
 
     Cases are named by (group, case), so that a slice number may come again in another patient.
-    Sorted, so that the order of rows does not matter.
+    Sorted, so that the order of rows does not matter; the index is called what its runs are.
     """
+    called = "fold" if columns.seed == UNIT else "seed"
     if columns.case is None:
         wide = rows.set_index(columns.seed)[["value"]]
         wide.columns = pd.MultiIndex.from_tuples([("", "")], names=["group", "case"])
-        return wide.sort_index()
+        return wide.sort_index().rename_axis(index=called)
     case = rows[columns.case].astype(str)
     group = rows[columns.group].astype(str) if columns.group else case
     keyed = pd.DataFrame(
         {"seed": rows[columns.seed], "group": group, "case": case, "value": rows["value"]}
     )
-    return keyed.pivot(index="seed", columns=["group", "case"], values="value").sort_index(axis=1)
+    wide = keyed.pivot(index="seed", columns=["group", "case"], values="value")
+    return wide.sort_index(axis=1).rename_axis(index=called)
 
 
 def pair(
@@ -114,7 +116,7 @@ def _scored_seeds(own: pd.DataFrame, name: str, notes: list[str]) -> pd.DataFram
     """The runs that have any score; one without would take all cases with it."""
     empty = own.index[own.isna().all(axis=1)]
     if len(empty) and len(empty) < len(own):
-        notes.append(f"left out: seeds {_listed(empty)} of {name} have no score")
+        notes.append(f"left out: {own.index.name}s {_listed(empty)} of {name} have no score")
         return own.drop(index=empty)
     return own
 
@@ -127,7 +129,7 @@ def _same_seeds(
         for name, own, other in ((names[0], a, b), (names[1], b, a))
     }
     told = "; ".join(
-        f"seeds {_listed(seeds)} of {name} have no partner"
+        f"{a.index.name}s {_listed(seeds)} of {name} have no partner"
         for name, seeds in alone.items()
         if len(seeds)
     )

@@ -183,6 +183,14 @@ def test_the_lists_of_the_reference_implementation(tmp_path, pictures):
     assert split.val == split.test == ("scan 2",)
     assert split.validation_is_test
     assert not split.within_case
+    (tmp_path / "busi_test.txt").write_text("scan 1\n")
+    with pytest.raises(DataError, match="scan 1"):
+        split_of(data, config(str(tmp_path / "busi_train.txt")))
+    (tmp_path / "busi_train.txt").write_text("scan 10\n")
+    with_test = split_of(data, config(str(tmp_path / "busi_train.txt")))
+    assert (with_test.val, with_test.test) == (("scan 2",), ("scan 1",))
+    assert not with_test.validation_is_test
+    (tmp_path / "busi_test.txt").unlink()
     (tmp_path / "busi_val.txt").write_text("scan 3\n")
     with pytest.raises(DataError, match="unknown image 'scan 3'"):
         split_of(data, config(str(tmp_path / "busi_train.txt")))
