@@ -181,7 +181,8 @@ class _Study:
         if self.judged > self.state.look:
             self.state.look = self.judged
             self.state.write(self.out)
-        if self._has_next:
+        # A look that was gone beyond once is judged again, and not given up: its seeds are there.
+        if self._has_next and self.judged == self.state.look:
             self.hopeless += [
                 claim.id
                 for claim in self.still_open

@@ -269,6 +269,17 @@ def test_it_stops_where_no_verdict_is_likely(content, tmp_path):
     assert "no verdict on small is likely enough to go on for" in course.sentence
 
 
+def test_looks_that_are_made_are_judged_under_a_smaller_budget_too(content, tmp_path):
+    content["claims"] = [claim("small", ("adapters", "cnn"), margin=0.004)]
+    content["decide"] = {"looks": [5, 10, 20, 80]}
+    one = Analysis.model_validate(content)
+    assert run(one, tmp_path).state.look == 4
+    course = run(one, tmp_path, budget=Budget(max_seeds=20))
+    assert len(course.paths["small"].by_look) == 3
+    assert course.reason == "the budget of 20 seeds does not reach the next look"
+    assert course.hopeless == ()
+
+
 def test_an_outlook_that_ends_earlier_is_no_better():
     design, start = Design((5, 10, 20, 40)), Start(5, 0.5, 1.0)
     by = {until: outlook(design, start, margin=0.5, until=until).best for until in (10, 20, None)}
