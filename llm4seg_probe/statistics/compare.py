@@ -25,11 +25,11 @@ import pandas as pd
 
 from llm4seg_probe.arms import by_condition
 from llm4seg_probe.errors import ConfigError, TableError, unknown
-from llm4seg_probe.score_names import default_margin, direction, known
+from llm4seg_probe.score_names import default_margin, direction
 from llm4seg_probe.statistics.assessment import Assessment, assess
 from llm4seg_probe.statistics.averages import ABSENT, Absent, lacks_rows
 from llm4seg_probe.statistics.decimal_marks import Decimal
-from llm4seg_probe.statistics.findings import Finding
+from llm4seg_probe.statistics.findings import Finding, wide_margin
 from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.look_rows import comparison_at_looks, rows_at_looks
 from llm4seg_probe.statistics.looks import Design, Spending
@@ -40,7 +40,6 @@ from llm4seg_probe.statistics.robust import with_robust
 from llm4seg_probe.statistics.roles import Role
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.table_file import TableFile
-from llm4seg_probe.statistics.units import PERCENT_FROM
 from llm4seg_probe.statistics.verdict_sentences import closed_looks, sentence
 from llm4seg_probe.statistics.verdicts import Rules, Verdict, verdict
 from llm4seg_probe.tables import COMPARISON, conform
@@ -271,16 +270,7 @@ def remarks(reading: Reading, question: Question) -> list[Finding]:
         told.append(
             Finding("note", f"a difference of {margin:g} is taken to matter, by default: --margin")
         )
-    whole = 100 if reading.largest > PERCENT_FROM else 1
-    kind = known(reading.score)
-    if margin is not None and kind is not None and kind.fraction and margin >= whole / 10:
-        told.append(
-            Finding(
-                "doubt",
-                f"a margin of {margin:g} is {100 * margin / whole:.0f} % of all that {kind.label} "
-                "can be: within it nearly anything is equivalent",
-            )
-        )
+    told += wide_margin(margin, reading.score, reading.largest)
     if margin is None:
         told.append(
             Finding(

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from llm4seg_probe.column_words import plain, side_of, words
-from llm4seg_probe.score_names import parse_score
+from llm4seg_probe.score_names import known, parse_score
 from llm4seg_probe.statistics.roles import DATES, STATES, Recognised, Role, score_columns
 from llm4seg_probe.statistics.rows import SEPARATE, Columns, as_text
+from llm4seg_probe.statistics.units import PERCENT_FROM
 
 _FINISHED = frozenset({"finished", "completed", "complete", "succeeded", "success", "done", "ok"})
 _UNFINISHED = frozenset(
@@ -242,6 +243,21 @@ def sentinels(values: pd.Series[float], score: str, times: float = 3) -> list[Fi
             f"{score} is {told} in {finite.isin(marks).sum()} of {len(values)} rows, and never "
             f"beyond {others.max():g} in another: averaged as it stands; if it marks missing "
             "values, leave those cells empty",
+        )
+    ]
+
+
+def wide_margin(margin: float | None, score: str, largest: float) -> list[Finding]:
+    """A doubt for a margin of a fraction within which nearly everything lies."""
+    kind = known(score)
+    whole = 100 if largest > PERCENT_FROM else 1
+    if margin is None or kind is None or not kind.fraction or margin < whole / 10:
+        return []
+    return [
+        Finding(
+            "doubt",
+            f"a margin of {margin:g} is {100 * margin / whole:.0f} % of all that {kind.label} "
+            "can be: within it nearly anything is equivalent",
         )
     ]
 
