@@ -184,6 +184,20 @@ def known(name: str) -> Score | None:
     return parse_score(name).score
 
 
+def own_name(column: object) -> str:
+    """Our name of a score where the column says it; else the column's own, of a score like it.
+
+    Scores that improve in one direction share a row of the registry: FNR is read as FPR is, and is
+    called FNR.
+
+    >>> own_name("IoU (%)"), own_name("FNR"), own_name("Boundary IoU")
+    ('iou', 'FNR', 'Boundary IoU')
+    """
+    kind = known(str(column))
+    parts = words(column).split("_")
+    return kind.name if kind is not None and kind.name in parts else str(column)
+
+
 def speaks_of_a_score(name: object) -> bool:
     """Whether the name of a column has a score's name in it, or says which way is better.
 

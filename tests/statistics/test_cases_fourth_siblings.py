@@ -253,6 +253,17 @@ def test_a_header_of_two_lines_as_pandas_writes_it(tmp_path: Path) -> None:
     assert "the header has two lines: they are joined" in joined.text
 
 
+@pytest.mark.parametrize(
+    "name", ["FNR", "ICC", "LPIPS", "MAPE", "Boundary IoU", "AJI", "VOE", "F2", "SNR"]
+)
+def test_a_score_is_called_what_its_column_says(tmp_path: Path, name: str) -> None:
+    table = per_seed_csv(header=f"method,seed,{name}")
+    said = [tell(tmp_path, command, table).row["sentence"] for command in ("compare", "audit")]
+    assert all(f" {name} than unet" in sentence for sentence in said), said
+    printed = f"method,{name},sd,n\nunet,0.5,0.1,5\nours,0.6,0.1,5\n"
+    assert tell(tmp_path, "audit", printed).row["score"] == name
+
+
 def test_a_table_in_shift_jis(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes("サーバー,seed,dice\nＵ,0,0.8\n".encode("shift-jis"))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.score_names import default_margin, direction, known
+from llm4seg_probe.score_names import default_margin, direction, own_name
 from llm4seg_probe.statistics.assessment import assess
 from llm4seg_probe.statistics.audit.checks import Inspected, inspect
 from llm4seg_probe.statistics.audit.result import Audit, Design, Test
@@ -18,7 +18,7 @@ from llm4seg_probe.statistics.compare import Question, comparison, remarks
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.pairs import Paired, chosen_baseline, pairs_in
 from llm4seg_probe.statistics.reader import Asked, Reading, read
-from llm4seg_probe.statistics.roles import NAMES, RESOURCES
+from llm4seg_probe.statistics.roles import NAMES
 from llm4seg_probe.statistics.rows import as_text
 from llm4seg_probe.statistics.table_file import TableFile
 
@@ -68,8 +68,7 @@ def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
 
 def _by_our_name(reading: Reading) -> Reading:
     """The reading with the score under our name for it, such as ``iou`` for "IoU (%)"."""
-    kind = known(reading.score)
-    name = kind.name if kind and kind.name not in RESOURCES else reading.score
+    name = own_name(reading.score)
     if name in reading.table.columns:
         return reading
     return replace(reading, table=reading.table.rename(columns={reading.score: name}), score=name)

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from llm4seg_probe.column_words import plain, words
+from llm4seg_probe.column_words import plain, side_of, words
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.score_names import parse_score
+from llm4seg_probe.score_names import known, own_name, parse_score
 from llm4seg_probe.statistics.cells import Printed, looks_numeric
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.roles import NAMES, Role, score_columns
@@ -224,6 +224,14 @@ def _source(mean: str, spread: str | None, kind: Kind = "sd") -> Source:
     own = set(parsed.rest.split("_"))
     written = " ".join(piece for piece in pieces if words(piece) in own)
     rest = (written or parsed.rest) if parsed.rest else ""
+    if parsed.score is not None:
+        left = [
+            piece
+            for piece in pieces
+            if words(piece) not in own | set(NAMES["mean"]) and not side_of(piece)
+        ]
+        called = own_name(" ".join(left))
+        score = called if known(called) == parsed.score else score
     return Source(mean, spread, score, " ".join(filter(None, (rest, parsed.side))), kind)
 
 
