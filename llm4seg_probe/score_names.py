@@ -43,6 +43,11 @@ _UNITS = frozenset(
     )
 )  # fmt: skip
 _WRONG = {"loss": "loss", "losses": "loss", "error": "error", "errors": "error", "err": "error"}
+_BETTER = frozenset(("improvement", "improvements", "gain", "gains"))
+_OF_PATIENTS = frozenset(
+    ("survival", "progression", "relapse", "recurrence", "event", "death", "saving", "savings")
+)
+"""Words that make of a time or a cost something of which more is better."""
 _TURNED = frozenset(
     (
         "1", "100", "one", "neg", "negative", "negated", "minus", "inverse", "inverted", "inv",
@@ -110,6 +115,8 @@ def parse_score(name: object) -> ScoreName:
     score, span = _score_in(kept)
     if score is None or _MINUS.match(str(name)):
         return ScoreName(None, side)
+    if score.name == "latency" and set(parts) & _OF_PATIENTS:
+        return ScoreName(None, side)
     left = [
         part for part in (*kept[: span[0]], *kept[span[1] :], *tail)
         if part not in _AGGREGATES and part not in _UNITS and part not in _BY_NAME
@@ -142,6 +149,8 @@ def _score_in(kept: list[str]) -> tuple[Score | None, tuple[int, int]]:
     if not found:
         return nothing
     wrong = [span for span in found if found[span].name in _WRONG.values()]
+    if wrong and set(kept) & _BETTER:
+        return nothing  # "loss improvement"
     for span in wrong:  # "loss_dice", "dice_loss", "top-1 error"
         beside = {place for other in found if other != span for place in other}
         if len(found) == 1 or beside & set(span):
@@ -190,12 +199,13 @@ def own_name(column: object) -> str:
     Scores that improve in one direction share a row of the registry: FNR is read as FPR is, and is
     called FNR.
 
-    >>> own_name("IoU (%)"), own_name("FNR"), own_name("Boundary IoU")
-    ('iou', 'FNR', 'Boundary IoU')
+    >>> own_name("IoU (%)"), own_name("FNR"), own_name("loss improvement")
+    ('iou', 'FNR', 'loss improvement')
     """
     kind = known(str(column))
-    parts = words(column).split("_")
-    return kind.name if kind is not None and kind.name in parts else str(column)
+    said = {part for part in words(column).split("_") if part and part not in SIDES}
+    bare = said - _AGGREGATES - _UNITS
+    return kind.name if kind is not None and bare == {kind.name} else str(column)
 
 
 def speaks_of_a_score(name: object) -> bool:

@@ -157,6 +157,13 @@ def own(collection: Collection, _seed: int) -> Parts:
         raise DataError(
             f"{collection.name} does not say which image is on which side; use another split"
         )
+    without = [image for image, side in sides.items() if not side]
+    if without:
+        named = ", ".join(without[:3]) + (", …" if len(without) > 3 else "")
+        raise DataError(
+            f"{collection.name}: {len(without)} of {len(sides)} images are on no side ({named}): "
+            "write train, val or test for each, or take them out"
+        )
     train, val, test = (
         tuple(image for image, found in sides.items() if found == side) for side in SIDES
     )

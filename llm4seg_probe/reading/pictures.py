@@ -35,6 +35,10 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         # What is decoded, and what colours become on their way.
         item = max(_BYTES.get(picture.mode, 4) // channels, 1)
         pixels_fit(path, (height, width, channels), item)
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            # Pillow maps plain grey pixels into memory by the file's name, in the shape that the
+            # picture has once it is turned: rows are then cut at the wrong place.
+            picture.filename = ""
         yield picture
 
 

@@ -40,6 +40,7 @@ from llm4seg_probe.statistics.robust import with_robust
 from llm4seg_probe.statistics.roles import Role
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.table_file import TableFile
+from llm4seg_probe.statistics.units import hundredfold
 from llm4seg_probe.statistics.verdict_sentences import closed_looks, sentence
 from llm4seg_probe.statistics.verdicts import Rules, Verdict, verdict
 from llm4seg_probe.tables import COMPARISON, conform
@@ -270,6 +271,9 @@ def remarks(reading: Reading, question: Question) -> list[Finding]:
         told.append(
             Finding("note", f"a difference of {margin:g} is taken to matter, by default: --margin")
         )
+    medians = reading.table.groupby(reading.columns.arm)[reading.score].median()
+    if apart := hundredfold(reading.score, medians):
+        told.append(Finding("doubt", apart))
     told += wide_margin(margin, reading.score, reading.largest)
     if margin is None:
         told.append(

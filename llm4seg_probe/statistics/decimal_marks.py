@@ -77,7 +77,7 @@ def commas(
     return marks | (grouped if decimals else {}) | dict.fromkeys(groups, "."), notes
 
 
-_DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 
 
 def dots(
@@ -96,7 +96,7 @@ def dots(
     dotted = plainly[plainly.str.contains(".", regex=False)]
     if decimal == "." or dotted.empty:
         return values, []
-    grouped = dotted.str.fullmatch(_DOTTED)
+    grouped = dotted.str.fullmatch(DOTTED)
     if not grouped.all():
         if decimal == ",":
             first = dotted.index[~grouped][0]

@@ -174,17 +174,33 @@ def folders_of_sides(table: pd.DataFrame, columns: Columns) -> list[Finding]:
     if columns.case is None or pd.api.types.is_numeric_dtype(table[columns.case].dtype):
         return []
     sides: dict[str, str] = {}
-    for case in as_text(table[columns.case]).drop_duplicates():
-        for folder in case.replace("\\", "/").split("/")[:-1]:
-            if side_of(folder):
-                sides.setdefault(side_of(folder), folder)
+    begun: dict[str, str] = {}
+    cases = as_text(table[columns.case]).drop_duplicates()
+    for case in cases:
+        *folders, name = case.replace("\\", "/").split("/")
+        for folder in folders:
+            side = side_of(re.sub(r"(?<=s)T(?=[rs]$)", "_t", folder))  # imagesTr, labelsTs
+            if side:
+                sides.setdefault(side, folder)
+        first = re.match(r"[^\W\d_]+", name)
+        begun[case] = side_of(first[0]) if first else ""
+    if len(set(begun.values())) > 1 and all(begun.values()):
+        told = ", ".join(dict.fromkeys(begun.values()))
+        return [
+            Finding(
+                "doubt",
+                f"the names of cases in {columns.case} begin with several sides ({told}) and are "
+                "averaged together: keep the rows of one",
+            )
+        ]
     if len(sides) < 2:
         return []
+    told = ", ".join(sides.values())
     return [
         Finding(
             "doubt",
-            f"cases in {columns.case} lie in folders of several sides ({', '.join(sides.values())})"
-            " and are averaged together: unless the split was drawn anew, keep the rows of one",
+            f"cases in {columns.case} lie in folders of several sides ({told}) and are averaged "
+            "together: unless the split was drawn anew, keep the rows of one",
         )
     ]
 

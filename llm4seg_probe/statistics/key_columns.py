@@ -70,7 +70,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
     Raises TableError where two of them are then the same.
     """
-    names = [_stripped(name) or f"unnamed {place + 1}" for place, name in enumerate(table.columns)]
+    names = [stripped(name) or f"unnamed {place + 1}" for place, name in enumerate(table.columns)]
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
         raise TableError(f"two columns are called '{doubled[0]}': rename one of them")
@@ -114,12 +114,13 @@ def number_if_all(column: pd.Series) -> pd.Series:
 
 def unmarked(value: object) -> str:
     """A name without the marks of a best row: bold in Markdown, LaTeX or HTML."""
-    text = _stripped(value)
+    text = stripped(value)
     marked = _BOLD.fullmatch(text)
     return next(filter(None, marked.groups())).strip() if marked else text
 
 
-def _stripped(value: object) -> str:
+def stripped(value: object) -> str:
+    """A name without odd spaces and marks that nobody sees, its letters composed."""
     text = unicodedata.normalize("NFC", str(value)).translate(_ODD)
     return " ".join(text.split())
 
@@ -131,7 +132,7 @@ def clean(table: pd.DataFrame, found: Recognised, findings: list[Finding]) -> pd
         column = found.column(role)
         if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
             continue
-        plainly = unmarked if role == "arm" else _stripped
+        plainly = unmarked if role == "arm" else stripped
         names = {name: plainly(name) for name in table[column].dropna().unique()}
         if all(name == clean for name, clean in names.items()):
             continue

@@ -19,7 +19,7 @@ from llm4seg_probe.statistics import wide_tables
 from llm4seg_probe.statistics.averages import ABSENT, Absent
 from llm4seg_probe.statistics.cells import mean_and_sd, read_numbers, share_of_means
 from llm4seg_probe.statistics.columns import column_named, recognise
-from llm4seg_probe.statistics.decimal_marks import Decimal
+from llm4seg_probe.statistics.decimal_marks import DOTTED, Decimal
 from llm4seg_probe.statistics.findings import (
     Finding,
     folders_of_sides,
@@ -30,7 +30,7 @@ from llm4seg_probe.statistics.findings import (
     unfinished,
     values_of,
 )
-from llm4seg_probe.statistics.key_columns import clean, named, typed
+from llm4seg_probe.statistics.key_columns import clean, named, stripped, typed
 from llm4seg_probe.statistics.roles import NAMES, Match, Recognised, Role
 from llm4seg_probe.statistics.rows import MAY_BE_ABSENT, Columns, as_text, rows_where
 from llm4seg_probe.statistics.summary_rows import without_summaries
@@ -132,6 +132,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     score = found.matches["score"].column
     table = without_summaries(table, found, not file.comma_separated, findings)
     table = clean(table, found, findings)
+    table[score] = _as_written(table[score], file.table)
     table[score] = _means_alone(table[score], findings)
     numbers = read_numbers(table[score], asked.decimal, comma=not file.comma_separated)
     findings += [Finding("note", note) for note in numbers.notes]
@@ -242,6 +243,23 @@ def _told_beside(
         found.matches["score"] = replace(match, column=score)
         return table.rename(columns={match.column: score}), found
     return table, found
+
+
+def _as_written(numbers: pd.Series, written: pd.DataFrame) -> pd.Series:
+    """The cells of the file, where a dot in them may separate thousands, else the numbers."""
+    own = {stripped(name): name for name in written.columns}
+    if numbers.name not in own or not numbers.index.isin(written.index).all():
+        return numbers
+    cells = written.loc[numbers.index, own[numbers.name]]
+    if pd.api.types.is_numeric_dtype(cells.dtype) or not pd.api.types.is_numeric_dtype(
+        numbers.dtype
+    ):
+        return numbers
+    cells = cells.astype(str)
+    if not cells.str.strip().str.fullmatch(DOTTED).any():
+        return numbers
+    same = np.isclose(pd.to_numeric(cells, errors="coerce"), numbers, equal_nan=True)
+    return cells if same.all() else numbers  # other rows, of a table that was turned
 
 
 def _means_alone(cells: pd.Series, findings: list[Finding]) -> pd.Series:

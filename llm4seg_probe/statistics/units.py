@@ -7,6 +7,7 @@ import pandas as pd
 
 from llm4seg_probe.errors import ConfigError, TableError
 from llm4seg_probe.score_names import known
+from llm4seg_probe.scores import Score
 
 PERCENT_FROM = 1.5
 """A fraction above this is taken for a percentage: rounding never gets there, per cent do."""
@@ -29,14 +30,14 @@ def refuse_mixed_scales(score: str, by_run: pd.Series[float]) -> None:
     is not known at all, runs are held against each other only where they lie a hundredfold apart.
     """
     kind = known(score)
-    if by_run.empty or (kind is not None and not kind.fraction):
+    if by_run.empty or (kind is not None and not kind.fraction and not _is_bounded(kind)):
         return
     percent = (by_run > PERCENT_FROM) & (by_run <= 100 * PERCENT_FROM)
     # A run of zeros looks the same in either unit, so it takes no side.
     fraction = (by_run <= 1) & (by_run > 0)
     if not (percent.any() and fraction.any()):
         return
-    if kind is None:
+    if kind is None or not kind.fraction:
         ratio = float(by_run[percent].median() / by_run[fraction].median())
         if not _HUNDREDFOLD[0] < ratio < _HUNDREDFOLD[1]:
             return
@@ -76,6 +77,30 @@ def refuse_impossible(score: str, values: pd.Series[float], runs: pd.DataFrame) 
     )
 
 
+_BOUNDED = frozenset(("kappa", "mcc", "r2", "bleu", "youden"))
+"""Scores that may be negative, lie below 1, and are printed so or in per cent."""
+_EITHER = frozenset(("error", "loss", "gain"))
+"""Scores that may be fractions, and lie anywhere else as well."""
+
+
+def _is_bounded(kind: Score) -> bool:
+    return kind.name in _BOUNDED
+
+
+def hundredfold(score: str, by_arm: pd.Series[float]) -> str:
+    """Why arms may be in two units although all values could be of one; empty where not."""
+    kind = known(score)
+    if kind is not None and not (kind.fraction or kind.name in _BOUNDED | _EITHER):
+        return ""
+    middle = by_arm[by_arm > 0]
+    if len(middle) < 2 or middle.max() < 50 * middle.min() or middle.max() > 200 * middle.min():
+        return ""
+    return (
+        f"{score} of {middle.idxmax()} is {middle.max() / middle.min():.0f} times that of "
+        f"{middle.idxmin()}: is one of them in per cent?"
+    )
+
+
 _ROUNDED = 1.005
 """A whole may be written so much above 1, by sums of rounded parts."""
 
@@ -102,7 +127,7 @@ def refuse_mixed_cells(
     not if, times a hundred, it is what the run's other cases are, and other runs scored the case.
     """
     kind = known(score)
-    if kind is None or not kind.fraction:
+    if kind is None or not (kind.fraction or _is_bounded(kind)):
         return
     middle = values.groupby([runs[name] for name in runs], observed=True).transform("median")
     stray = (middle <= 1) & (values > PERCENT_FROM)

@@ -33,7 +33,7 @@ from llm4seg_probe.data.layouts.other_names import (
 from llm4seg_probe.data.leftovers import CALL_IT_GROUPS, READ, finding, is_of_a_system, unused
 from llm4seg_probe.data.names import Matcher, alike, normal
 from llm4seg_probe.errors import DataError
-from llm4seg_probe.reading.names import IRREGULAR, is_file_there, is_irregular
+from llm4seg_probe.reading.names import DEAD_LINK, IRREGULAR, is_file_there, is_irregular
 
 KIND = "classes of folders"
 _NUMBER = re.compile(r"^\d+[\s_\-.]+(?=\D)")
@@ -189,6 +189,8 @@ def other_format(folder: Path, stem: str) -> str:
             not Matcher([stem]).find(name) and not Matcher([stem]).find(_bare(name))
         ):
             continue
+        if path.is_symlink() and not path.exists():
+            return f"{path.name} {DEAD_LINK}"
         return f"{path.name} is in a format that is not read here; convert it to PNG or NIfTI"
     return ""
 

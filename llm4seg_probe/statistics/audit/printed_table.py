@@ -11,7 +11,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import plain, words
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.score_names import known
+from llm4seg_probe.score_names import known, own_name
 from llm4seg_probe.statistics.audit.printed_values import PrintedRow, values_of_column
 from llm4seg_probe.statistics.audit.spreads import (
     Source,
@@ -151,11 +151,11 @@ def printed_results(
     cells = [name for name in _cells(table) if given.get("mean", name) == name]
     sources = sources_of(table, cells, given, findings)
     free = {column for source in sources for column in source.columns}
-    known: dict[Role, str] = {
+    by_role: dict[Role, str] = {
         role: column for role, column in given.items() if role not in ("mean", "sd", "score")
     }
     found = recognise(
-        table, {**known, "mean": sources[0].mean},
+        table, {**by_role, "mean": sources[0].mean},
         roles=[role for role in MEANS_ROLES if role not in ("mean", "sd")],
     )  # fmt: skip
     arm_column = found.matches["arm"].column
@@ -170,10 +170,16 @@ def printed_results(
         told = f"{runs} counts folds, which share training data: p is too small where folds are few"
         findings.append(Finding("doubt", told))
     usual = next((source.score for source in sources if source.score), None)
+    if usual is None and known(given.get("score", "")) is not None:
+        usual = own_name(given["score"])
     if usual is None:
         usual = "iou"
         findings.append(
-            Finding("doubt", "no column is named like a score: the numbers are taken for IoU")
+            Finding(
+                "doubt",
+                "no column is named like a score: the numbers are taken for IoU: "
+                "--score names another",
+            )
         )
     places = [
         name for name in (*found.columns(("dataset", "stratum", "class")),) if name not in free

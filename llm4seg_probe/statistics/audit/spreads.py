@@ -35,7 +35,7 @@ _INTERVAL = re.compile(
 _SHOWN = re.compile(
     r"[(\[]?\s*((mean|avg|average|median|m)\b\s*)?((±|\+/?-|and|,|[(\[])\s*)"
     r"(95\s*%?\s*)?(s\.?d\.?|std\w*|standard \w+|s\.?e\.?m?\.?|std_?err\w*|var(iance)?\b|c\.?i\.?"
-    r"|iqr|range|confidence \w+|95\s*%\s*ci)\s*[)\]]*",
+    r"|iqr|mad|range|confidence \w+|95\s*%\s*ci)\s*[)\]]*",
     re.IGNORECASE,
 )
 """What a header says of its cells: ``(mean ± SD)``, ``[median (IQR)]``."""
@@ -46,7 +46,7 @@ _NO_SPREADS: dict[str, frozenset[str]] = {
     "smallest or largest value": frozenset(("min", "max", "minimum", "maximum", "range")),
 }
 """What is told of spreads that no SD can be made of, by words of their columns."""
-_NO_SDS = frozenset(("ci", "iqr", "range", "confidence", "median"))
+_NO_SDS = frozenset(("ci", "iqr", "mad", "range", "confidence", "median"))
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,10 @@ def _source(mean: str, spread: str | None, kind: Kind = "sd") -> Source:
     if shown is not None:
         said = set(words(shown[0]).split("_"))
         if said & _NO_SDS:
+            what = shown[0].strip(" [(").rstrip(")] ")
             raise TableError(
-                f"column {mean} holds {shown[0].strip(' ()[]')}: means with SDs, or with standard "
-                "errors, can be audited, and these cannot"
+                f"column {mean} holds {what}: means with SDs, or with standard errors, can be "
+                "audited, and these cannot"
             )
         if said & set(_ENDINGS["error"]):
             kind = "error"
