@@ -1,4 +1,4 @@
-"""Files of other people, later rounds: turned TIFF, labels beside 254, sides that are not written."""
+"""Files of other people: turned TIFF, labels beside 254, sides that are not written."""
 
 from pathlib import Path
 

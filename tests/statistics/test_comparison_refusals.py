@@ -197,6 +197,6 @@ def test_averaging_over_unequal_parts_is_refused(study):
     with pytest.raises(TableError) as refusal:
         compare(lacking, average_over=["class"])
     assert str(refusal.value) == (
-        "llm against cnn: no score (missing, NaN or infinite) for cnn seed 0 case image0. Fill them, "
-        "or leave those cases out of all runs with drop_unpaired (--drop-unpaired)"
+        "llm against cnn: no score (missing, NaN or infinite) for cnn seed 0 case image0. Fill "
+        "them, or leave those cases out of all runs with drop_unpaired (--drop-unpaired)"
     )
