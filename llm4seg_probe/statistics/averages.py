@@ -340,13 +340,13 @@ def _in_every_arm(
     lacking = every.index[counts.reindex(every.index, fill_value=0) != rows[columns.arm].nunique()]
     if not len(lacking):
         return rows
-    by_arm = rows.groupby([columns.arm, *own], observed=True)[UNIT].nunique()
-    arms_of = rows.groupby(own, observed=True)[columns.arm].nunique()
+    by_arm = filled.groupby([columns.arm, *own], observed=True)[UNIT].nunique()
+    arms_of = filled.groupby(own, observed=True)[columns.arm].nunique()
     short = lacking.to_frame(index=False)[own].drop_duplicates()
     moved = [
         str(case)
         for case in short.itertuples(index=False, name=None)
-        if arms_of[case if len(own) > 1 else case[0]] == rows[columns.arm].nunique()
+        if arms_of.get(case if len(own) > 1 else case[0], 0) == rows[columns.arm].nunique()
     ]
     if moved and by_arm.max() == 1 and columns.dataset is None:
         named = short[own[-1]].astype(str).tolist()
