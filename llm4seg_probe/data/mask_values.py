@@ -127,11 +127,9 @@ def _why_not_soft(pixels: np.ndarray, full: float, indices: bool) -> str:
     # Noise of JPEG lies at both ends; low numbers alone are labels.
     noisy = bool((bright & between).any())
     grey = (pixels > full * _NEAR_END) & (pixels < full * (1 - _NEAR_END))
-    grey = (
-        grey
-        if noisy and levels.size >= _LEVELS_OF_SOFT
-        else grey | ((pixels > 0) & (pixels <= full * _NEAR_END))
-    )
+    labels = counted[0] == 0 and levels.size < _LEVELS_OF_SOFT  # 1 beside a rim of 254
+    low = (pixels > 0) & (pixels <= full * _NEAR_END)
+    grey = grey if noisy and not labels else grey | low
     flat = _in_flat_areas(pixels) & grey
     few = levels.size < _LEVELS_OF_SOFT or white < 4 * middle
     if few and flat.sum() > max(_FLAT * grey.sum(), 3):

@@ -348,18 +348,18 @@ def _in_every_arm(
         for case in short.itertuples(index=False, name=None)
         if arms_of.get(case if len(own) > 1 else case[0], 0) == rows[columns.arm].nunique()
     ]
-    if moved and by_arm.max() == 1 and columns.dataset is None:
-        named = short[own[-1]].astype(str).tolist()
-        raise TableError(
-            f"{len(moved)} cases are in another fold in one arm than in another "
-            f"({some_of(named, 4)}): are the folds of all arms of one division?"
-        )
     fold = lacking.to_frame()[UNIT].iloc[0]
     cases = lacking.to_frame().loc[lambda frame: frame[UNIT] == fold, own[-1]].astype(str).tolist()
     if len(lacking) == len(every):
         raise TableError(
             "no case is in the same fold in two arms: are the folds of all arms numbered alike, "
             "and of one division?"
+        )
+    if moved and by_arm.max() == 1 and columns.dataset is None:
+        named = short[own[-1]].astype(str).tolist()
+        raise TableError(
+            f"{len(moved)} cases are in another fold in one arm than in another "
+            f"({some_of(named, 4)}): are the folds of all arms of one division?"
         )
     if not drop_unpaired:
         raise TableError(

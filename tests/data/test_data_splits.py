@@ -215,6 +215,9 @@ def test_a_data_set_may_come_with_its_own_sides(slices_of):
     sides = {"a": "test", "b": "train", "c": "val", "d": ""}
     samples = tuple(dataclasses.replace(s, side=sides[s.group]) for s in data.samples)
     object.__setattr__(data, "samples", samples)
+    with pytest.raises(DataError, match=r"1 of 7 images are on no side \(d-000\)"):
+        split_of(data, config("own"))
+    object.__setattr__(data, "samples", samples[:-1])
     split = split_of(data, config("own"))
     assert split.train == ("b-000", "b-001", "b-002")
     assert split.val == ("c-000",)

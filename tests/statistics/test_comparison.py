@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import studies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -26,7 +27,7 @@ def row(table, **options):
 
 
 def test_a_row_holds_what_scipy_and_statsmodels_compute(per_seed):
-    found = row(per_seed(cnn=B, llm=A), margin=0.01)
+    found = row(studies.per_seed(cnn=B, llm=A), margin=0.01)
     a, b = np.array(A), np.array(B)
     t = stats.ttest_rel(a, b)
     low, high = t.confidence_interval(0.95)
@@ -110,9 +111,7 @@ def test_other_column_names(study):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_row_order_and_run_names_do_not_matter(seed):
-    from studies import study
-
-    table = study({"llm": 0.01, "cnn": 0.0, "adapters": 0.0}, cases=6, per_group=1)
+    table = studies.per_case({"llm": 0.01, "cnn": 0.0, "adapters": 0.0}, cases=6, per_group=1)
     random = np.random.default_rng(seed)
     other = table.iloc[random.permutation(len(table))].assign(
         run=[f"run{n}" for n in random.permutation(len(table))]
@@ -145,9 +144,7 @@ def test_percent_and_fractions_give_the_same_answer(study):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.1, 0.9), min_size=10, max_size=10))
 def test_five_seeds_never_have_an_exact_p_under_a_sixteenth(values):
-    from studies import per_seed
-
-    found = row(per_seed(cnn=values[:5], llm=values[5:]), bootstrap=0)
+    found = row(studies.per_seed(cnn=values[:5], llm=values[5:]), bootstrap=0)
     assert found["p_exact"] >= found["p_exact_floor"] == 0.0625
 
 
@@ -184,7 +181,7 @@ def test_fewer_than_ten_groups_have_no_interval_over_patients(study):
 
 
 def test_without_cases_the_bootstrap_says_that_it_resamples_seeds_alone(per_seed):
-    found = row(per_seed(cnn=B, llm=A))
+    found = row(studies.per_seed(cnn=B, llm=A))
     assert found["note"] == "no cases in the table: boot_* resamples seeds alone"
     differences = np.subtract(A, B)
     assert differences.min() - 1e-12 <= found["boot_low"] < found["boot_high"]
@@ -204,15 +201,15 @@ def test_one_seed_is_not_run_and_says_what_it_can_over_cases(study):
 
 
 def test_arms_that_tie_in_every_seed_are_equivalent(per_seed):
-    found = row(per_seed(cnn=B, llm=B))
+    found = row(studies.per_seed(cnn=B, llm=B))
     assert found[["t", "p_t", "ci_low", "smallest_detectable", "seeds_needed"]].isna().all()
     assert (found["p_exact"], found["p_adjusted"], found["p_equivalence"]) == (1.0, 1.0, 0.5**5)
     assert found["verdict"] == "equivalent"
 
 
 def test_differences_without_spread_are_left_to_the_exact_test(per_seed):
-    five = row(per_seed(cnn=B, llm=[b + 0.1 for b in B]))
-    six = row(per_seed(cnn=[*B, 0.7], llm=[b + 0.1 for b in [*B, 0.7]]))
+    five = row(studies.per_seed(cnn=B, llm=[b + 0.1 for b in B]))
+    six = row(studies.per_seed(cnn=[*B, 0.7], llm=[b + 0.1 for b in [*B, 0.7]]))
     assert (five["p_adjusted"], five["verdict"]) == (0.0625, "inconclusive")
     assert (six["p_adjusted"], six["verdict"]) == (0.03125, "supported")
     assert "the exact test decides" in five["note"]
@@ -241,7 +238,7 @@ def test_a_small_but_certain_effect_says_that_it_is_small(per_seed):
 
 
 def test_an_inconclusive_answer_says_what_it_would_take(per_seed):
-    found = row(per_seed(cnn=B, llm=A))
+    found = row(studies.per_seed(cnn=B, llm=A))
     assert found["sentence"].startswith(
         "Inconclusive: llm against cnn: +0.009 over 5 seeds (95 % interval"
     )
@@ -252,11 +249,11 @@ def test_an_inconclusive_answer_says_what_it_would_take(per_seed):
 
 
 def test_seeds_needed_has_the_range_of_the_sd_and_a_secondary_for_the_observed_effect(per_seed):
-    found = row(per_seed(cnn=B, llm=[a + 0.01 for a in A]))
+    found = row(studies.per_seed(cnn=B, llm=[a + 0.01 for a in A]))
     assert found["seeds_needed_low"] < found["seeds_needed"] < found["seeds_needed_high"]
     assert found["seeds_observed_low"] <= found["seeds_observed"] < found["seeds_observed_high"]
     assert found["seeds_observed"] < found["seeds_needed"]
-    assert np.isnan(row(per_seed(cnn=B, llm=A))["seeds_observed_high"])
+    assert np.isnan(row(studies.per_seed(cnn=B, llm=A))["seeds_observed_high"])
 
 
 def test_a_case_without_a_score_anywhere_is_left_out_and_noted(study):
