@@ -67,7 +67,7 @@ test-lowest: ## Reading and statistics with the lowest versions that pyproject.t
 	$(VENV)-lowest/bin/python -m pip --disable-pip-version-check install --quiet \
 		$$($(PYTHON) .ci/lowest.py)
 	$(VENV)-lowest/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -e .
-	$(VENV)-lowest/bin/python -m pytest -q -p no:cacheprovider --confcutdir=tests/statistics \
+	PYTHONPATH=tests $(VENV)-lowest/bin/python -m pytest -q -p no:cacheprovider --confcutdir=tests/statistics \
 		-n logical -m 'not slow' $(LOWEST_STATISTICS)
 	$(VENV)-lowest/bin/python -m pytest -q -p no:cacheprovider --noconftest $(LOWEST)
 

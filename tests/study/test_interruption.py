@@ -67,7 +67,8 @@ def test_a_stopped_sweep_leaves_no_process_and_goes_on_to_the_same_tables(
         _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == code
     if sent is signal.SIGINT:
-        assert said.splitlines() == [
+        # On a busy machine half a minute may pass, after which it says how far it is.
+        assert [line for line in said.splitlines() if "runs done" not in line] == [
             "tiny at size small: 4 runs (2 arms, 2 seeds)",
             "Stopped. What was done is kept; the same command goes on from there.",
         ]
