@@ -28,7 +28,7 @@ from llm4seg_probe.training.environment import processor
 VARIANTS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "native": ({}, ()),
     "avx2": ({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, ()),
-    "onednn-avx2": ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, ()),
+    "sse41": ({"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}, ()),
     "two-threads": ({}, ("base.compute.threads=2",)),
     "contiguous": ({}, ("base.compute.memory_format=contiguous",)),
 }
