@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-check notebooks lab gpu-check table-check test test-long test-nnunet fuzz test-lowest lint pages-check docs wheel clean
+.PHONY: help demo demo-check notebooks lab gpu-check table-check test test-slow test-nnunet fuzz test-lowest lint pages-check docs wheel clean
 LOWEST := tests/package/test_tables.py tests/package/test_config.py
 LOWEST_STATISTICS := $(wildcard tests/statistics/test_cases_*.py) $(addprefix tests/statistics/test_,\
 	columns.py table_file.py comparison.py paired_tests.py exact_tests.py correlation.py \
@@ -46,11 +46,11 @@ notebooks: $(VENV)/.installed-dev ## All notebooks, run; copies with outputs in 
 lab: $(VENV)/.installed-dev ## The notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-test: $(VENV)/.installed-dev ## The test suite, without what takes long
-	$(BIN)/python -m pytest -n logical --dist loadfile -m 'not long'
+test: $(VENV)/.installed-dev ## The test suite, without what is slow
+	$(BIN)/python -m pytest -n logical --dist loadfile -m 'not slow'
 
-test-long: $(VENV)/.installed-dev ## Interrupted sweeps, clusters, fuzzing, notebooks: what test leaves out
-	$(BIN)/python -m pytest -n logical --dist loadscope -m long
+test-slow: $(VENV)/.installed-dev ## Interrupted sweeps, clusters, fuzzing, notebooks: what test leaves out
+	$(BIN)/python -m pytest -n logical --dist loadscope -m slow
 
 table-check: $(VENV)/.installed-dev ## The published tables in miniature, from archives to pages (made-up images, random layers)
 	$(BIN)/python tests/rehearsal/published_table.py

@@ -181,7 +181,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = [str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]
     told = [f"{reasons.count(reason)} ({reason})" for reason in dict.fromkeys(reasons)]
-    if "not long" in terminalreporter.config.option.markexpr:
-        told.append("what takes long (make test-long)")
+    if "not slow" in terminalreporter.config.option.markexpr:
+        told.append("what is slow (make test-slow)")
     if told:
         terminalreporter.write_line(f"Not tested: {'; '.join(told)}")

@@ -160,6 +160,7 @@ def test_many_seeds_have_no_exact_p_and_no_floor_of_one(tmp_path):
     assert "cannot give less" not in told.text
 
 
+@pytest.mark.slow
 def test_several_equivalences_are_one_family():
     """Arms truly at the margin: at most 5 % of studies may call any of them equivalent."""
     import pandas as pd
