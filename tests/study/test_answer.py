@@ -46,6 +46,7 @@ def answered(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> tu
     return out, answer(analysis, out, size="small")
 
 
+@pytest.mark.slow
 def test_every_table_and_the_page_are_there(answered: tuple[Path, Answer]) -> None:
     out, found = answered
     assert found.page == out / "index.html"
@@ -56,6 +57,7 @@ def test_every_table_and_the_page_are_there(answered: tuple[Path, Answer]) -> No
         assert arrays["map_levels"].shape[:2] == (8, 2)
 
 
+@pytest.mark.slow
 def test_asked_again_it_trains_nothing_and_says_the_same(
     answered: tuple[Path, Answer], analysis: Analysis
 ) -> None:
@@ -66,6 +68,7 @@ def test_asked_again_it_trains_nothing_and_says_the_same(
     pd.testing.assert_frame_equal(again.claims, found.claims)
 
 
+@pytest.mark.slow
 def test_elsewhere_the_same_tables_to_the_bit(
     answered: tuple[Path, Answer], analysis: Analysis, tmp_path: Path
 ) -> None:
@@ -75,6 +78,7 @@ def test_elsewhere_the_same_tables_to_the_bit(
         assert (out / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_run_lost_is_made_again_and_the_others_are_kept(
     answered: tuple[Path, Answer], analysis: Analysis
 ) -> None:
