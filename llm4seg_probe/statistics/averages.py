@@ -87,9 +87,15 @@ def _with_empty_rows(
     _refuse_parts_of_one_arm(rows, columns, crossed, within)
     units = rows[[*columns.keys, *nested]].drop_duplicates()
     parts = rows[[*within, *crossed]].drop_duplicates()
-    whole = units.merge(parts, on=within) if within else units.merge(parts, how="cross")
-    if len(whole) <= len(rows):
+    count = _crossed(units, parts, within)
+    if count <= len(rows):
         return rows
+    if count > _MOST_ROWS:
+        raise TableError(
+            f"{' and '.join(crossed)} has {len(parts)} values, of which most runs and cases lack "
+            "most: it is nothing to average over"
+        )
+    whole = units.merge(parts, on=within) if within else units.merge(parts, how="cross")
     whole = whole.merge(rows, how="left")
     if columns.case is None:
         first = whole[whole["value"].isna()].iloc[0]
@@ -107,8 +113,20 @@ def lacks_rows(table: pd.DataFrame, columns: Columns, average_over: Sequence[str
     within = [columns.dataset] if columns.dataset else []
     units = table[columns.keys].drop_duplicates()
     parts = table[[*within, *average_over]].drop_duplicates()
-    whole = len(units.merge(parts, on=within)) if within else len(units) * len(parts)
-    return whole > len(table)
+    return _crossed(units, parts, within) > len(table)
+
+
+_MOST_ROWS = 5_000_000
+"""Rows that absent ones may bring a table to: a small file must not take all memory."""
+
+
+def _crossed(units: pd.DataFrame, parts: pd.DataFrame, within: Sequence[str]) -> int:
+    """How many rows there are if each unit of a data set has each of its parts."""
+    if not within:
+        return len(units) * len(parts)
+    counts = (frame.groupby(list(within), observed=True).size() for frame in (units, parts))
+    first, second = counts
+    return int((first * second).sum())
 
 
 def _refuse_parts_of_one_arm(
@@ -344,7 +362,7 @@ def _in_every_arm(
     arms_of = filled.groupby(own, observed=True)[columns.arm].nunique()
     short = lacking.to_frame(index=False)[own].drop_duplicates()
     moved = [
-        str(case)
+        str(case[-1])
         for case in short.itertuples(index=False, name=None)
         if arms_of.get(case if len(own) > 1 else case[0], 0) == rows[columns.arm].nunique()
     ]
@@ -356,10 +374,9 @@ def _in_every_arm(
             "and of one division?"
         )
     if moved and by_arm.max() == 1 and columns.dataset is None:
-        named = short[own[-1]].astype(str).tolist()
         raise TableError(
             f"{len(moved)} cases are in another fold in one arm than in another "
-            f"({some_of(named, 4)}): are the folds of all arms of one division?"
+            f"({some_of(moved, 4)}): are the folds of all arms of one division?"
         )
     if not drop_unpaired:
         raise TableError(

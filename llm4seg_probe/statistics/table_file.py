@@ -280,8 +280,11 @@ def _one_header(text: str, separator: str) -> tuple[str, list[str]]:
     third = _rows(rest[0], separator)[0] if rest[0].strip() else []
     if third and third[0] and not any(third[1:]):  # the name of the index
         joined[0], rest = third[0], rest[1:]
-    header = separator.join(joined)
-    return "\n".join([header, *rest]), [f"the header has two lines: they are joined ({joined[-1]})"]
+    written = io.StringIO()
+    csv.writer(written, delimiter=separator, lineterminator="").writerow(joined)
+    return "\n".join([written.getvalue(), *rest]), [
+        f"the header has two lines: they are joined ({joined[-1]})"
+    ]
 
 
 def _is_comment(line: str, following: list[str]) -> bool:

@@ -190,3 +190,15 @@ def test_a_data_set_that_one_arm_lacks_is_named(tmp_path: Path) -> None:
 def test_a_background_among_the_classes_is_doubted(tmp_path: Path, name: str) -> None:
     result = tell(tmp_path, "compare", of_classes((name, 1, 2), (name, 1, 2)), *CLASSES)
     assert f"class {name} is averaged with the others: if it is the background" in result.text
+
+
+def test_a_column_of_countless_values_is_nothing_to_average_over(tmp_path: Path) -> None:
+    rows = ["method,seed,case,class,dice"]
+    rows += [
+        f"{arm},1,c{case},k{2 * case + half},0.5"
+        for arm in ("unet", "ours")
+        for case in range(1600)
+        for half in (0, 1)
+    ]
+    result = tell(tmp_path, "compare", "\n".join(rows) + "\n", *CLASSES, "--case", "case")
+    assert "has 3200 values, of which most runs and cases lack most" in result.text
