@@ -49,7 +49,8 @@ Where = Annotated[
     typer.Option("--where", help="column=value: keep only these rows; may be repeated."),
 ]
 AverageOver = Annotated[
-    list[str] | None, typer.Option(help="Column to average over, such as class; repeatable.")
+    list[str] | None,
+    typer.Option(help="Column to average over, such as fold; classes are, unasked. Repeatable."),
 ]
 Direction = Annotated[
     bool | None,
@@ -248,6 +249,7 @@ def audit(
         typer.Option(help="role=column for further roles, such as mean=IoU; repeatable."),
     ] = None,
     where: Where = None,
+    average_over: AverageOver = None,
     n: Annotated[int | None, typer.Option(help="Runs behind each printed mean.")] = None,
     test_share: TestShare = None,
     lower_is_better: Direction = None,
@@ -269,6 +271,7 @@ def audit(
         results,
         baseline=baseline, score=score, arm=arm, seed=seed, case=case, group=group,
         dataset=dataset, fold=fold, columns=pairs(column), where=pairs(where), n=n,
+        average_over=tuple(average_over or ()),
         without=("case", "group") if no_case else (), test_share=test_share, margin=margin,
         lower_is_better=lower_is_better, unpaired=unpaired, infinite_as=infinite_as,
         shared=out if pseudonyms else None, **_as_given(decimal=decimal, absent=absent),

@@ -111,6 +111,7 @@ def audit(
     fold: str | None = None,
     columns: Mapping[str, str] | None = None,
     where: Mapping[str, object] | None = None,
+    average_over: Sequence[str] = (),
     without: Sequence[str] = (),
     n: int | None = None,
     test_share: float | None = None,
@@ -139,6 +140,8 @@ def audit(
         Columns of further roles: ``stratum, split, class, mean, sd, n``.
     where : mapping
         Column to value: the rows that are audited.
+    average_over : sequence of str
+        Columns that are averaged over, such as ``fold``; one of classes is, unasked.
     without : sequence of str
         Roles that the table does not have, such as ``case``.
     n : int, optional
@@ -174,7 +177,8 @@ def audit(
     options: dict[str, Any] = {
         "baseline": baseline, "columns": roles, "n": n, "test_share": test_share,
         "margin": margin, "alpha": alpha, "bootstrap": bootstrap, "where": where,
-        "without": tuple(without), "lower_is_better": lower_is_better, "unpaired": unpaired,
+        "average_over": tuple(average_over), "without": tuple(without),
+        "lower_is_better": lower_is_better, "unpaired": unpaired,
         "decimal": decimal, "infinite_as": infinite_as, "absent": absent,
     }  # fmt: skip
     if isinstance(results, pd.DataFrame):

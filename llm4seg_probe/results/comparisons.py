@@ -16,10 +16,11 @@ from llm4seg_probe.errors import ConfigError, TableError
 from llm4seg_probe.results.result import Result, save_figures, save_files
 from llm4seg_probe.statistics import compare as comparing
 from llm4seg_probe.statistics import plan as planning
-from llm4seg_probe.statistics.compare import Question, compared, remarks
+from llm4seg_probe.statistics.compare import Question, compared
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.pairs import Wanted
 from llm4seg_probe.statistics.plan import Aims
+from llm4seg_probe.statistics.remarks import remarks
 from llm4seg_probe.statistics.roles import Match, Role
 from llm4seg_probe.study.anybody import (
     asked_of,
@@ -193,10 +194,6 @@ def _compared(table: Table, options: Mapping[str, Any], shared: Path | None) -> 
         None if given["looks"] is None else tuple(given["looks"]), given["spending"],
     )  # fmt: skip
     if isinstance(table, pd.DataFrame):
-        if (given["fold"] is None) != (given["test_share"] is None):
-            raise TableError(
-                "fold and test_share go together: name the column, and its share of data"
-            )
         reading = comparing.reading_of(table, given)
         found = compared(reading, question)
         findings = [*reading.findings, *remarks(reading, question)]

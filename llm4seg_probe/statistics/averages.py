@@ -1,4 +1,4 @@
-"""Average scores over the classes of a case, the cases of a class, and the cases of a fold."""
+"""Average scores over the classes of a case, and over the cases of a class."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import TableError
-from llm4seg_probe.statistics.columns import column_named
-from llm4seg_probe.statistics.rows import Columns, as_text, keyed, some_of
+from llm4seg_probe.statistics.roles import NAMES
+from llm4seg_probe.statistics.rows import Columns, keyed, some_of
 
 Absent = Literal["case", "per-case", "per-class"]
 ABSENT: dict[Absent, str] = {
@@ -77,9 +78,7 @@ def _with_empty_rows(
     """
     crossed = list(average_over)
     if columns.case is not None:
-        case = [name for name in (columns.dataset, columns.group, columns.case) if name]
-        several = rows.groupby(case, observed=True)[crossed].nunique(dropna=False).max() > 1
-        crossed = [name for name in crossed if several[name]]
+        crossed = [name for name in crossed if _has_several(rows, name, columns)]
     if not crossed:
         return rows
     nested = [name for name in average_over if name not in crossed]
@@ -106,6 +105,13 @@ def _with_empty_rows(
             f"(--where {crossed[0]}=…)"
         )
     return whole[list(rows.columns)]
+
+
+def _has_several(rows: pd.DataFrame, name: str, columns: Columns) -> bool:
+    """Whether a case has several values of a column: in any run, of folds in one run."""
+    case = [name for name in (columns.dataset, columns.group, columns.case) if name]
+    within = columns.keys if words(name) in NAMES["fold"] else case
+    return bool(rows.groupby(within, observed=True)[name].nunique(dropna=False).max() > 1)
 
 
 def lacks_rows(table: pd.DataFrame, columns: Columns, average_over: Sequence[str]) -> bool:
@@ -177,11 +183,7 @@ def _of_the_same_cases(
     everywhere = rows.groupby(own, observed=True)[columns.arm].transform("nunique")
     moved = rows.loc[lacking & (everywhere == rows[columns.arm].nunique()), columns.case]
     if shared and not moved.empty:
-        raise TableError(
-            f"{moved.nunique()} cases are in another {columns.seed.replace(' of seed', '')} in one "
-            f"arm than in another ({some_of(moved.astype(str).drop_duplicates().tolist(), 4)}): "
-            "are the folds of all arms of one division?"
-        )
+        raise in_another(columns.seed, moved.astype(str).drop_duplicates().tolist())
     if not drop_unpaired:
         raise TableError(
             f"{len(cases)} cases were not scored in every arm ({some_of(cases, 4)}), so that the "
@@ -192,6 +194,14 @@ def _of_the_same_cases(
         f"{len(cases)} cases without a score in some arm are left out of all ({some_of(cases, 4)})"
     )
     return rows[~lacking]
+
+
+def in_another(run: str, cases: Sequence[str]) -> TableError:
+    """The refusal of cases that one arm has in another fold than another arm."""
+    return TableError(
+        f"{len(cases)} cases are in another {run.replace(' of seed', '')} in one arm than in "
+        f"another ({some_of(cases, 4)}): are the folds of all arms of one division?"
+    )
 
 
 def _case_means(
@@ -274,119 +284,3 @@ def _without_absent(
 def _named(index: pd.Index) -> list[str]:
     """Places of an index in words."""
     return [" ".join(str(part) for part in np.atleast_1d(place)) for place in index.tolist()]
-
-
-UNIT = "fold of seed"
-
-
-def by_fold(
-    table: pd.DataFrame,
-    score: str,
-    columns: Columns,
-    fold: str,
-    average_over: Sequence[str],
-    absent: Absent = "case",
-    drop_unpaired: bool = False,
-) -> tuple[pd.DataFrame, Columns, list[str]]:
-    """Rows of :func:`scored`, one per arm and fold: the mean over the fold's own cases.
-
-    Where seeds repeat the division anew, each pair of fold and seed is a unit. Where they do not
-    (no seeds; seeds of their own in each fold; cases that stay in their fold whatever the seed),
-    each fold is one, and its seeds are averaged: they say nothing about other data.
-
-    Returns the rows, their columns, and notes on what was left out. Raises TableError where the
-    arms of a fold were not scored on the same cases, or a score is missing; with
-    ``drop_unpaired`` those cases are left out of all arms.
-    """
-    fold = column_named(table, fold, "column (fold)")
-    unit, told = as_text(table[fold]), ""
-    folds: dict[str, str] = {}
-    if columns.seed in table.columns and columns.seed != fold:
-        runs = table.groupby([columns.arm, fold], observed=True)[columns.seed].nunique()
-        if runs.max() > 1:
-            pairs = unit + " of " + as_text(table[columns.seed])
-            if _is_one_division(table, fold, columns):
-                folds = dict(zip(pairs, unit, strict=True))
-                told = f"the seeds of a fold are averaged ({columns.seed}): they share its data"
-            else:
-                told = f"each {columns.seed} is taken to divide the data anew, in folds of its own"
-            unit = pairs
-    units = table.drop(columns=[fold]).assign(**{UNIT: unit})
-    columns = replace(columns, seed=UNIT).present_in(units)
-    rows, columns, notes = measurements(units, score, columns, average_over, absent, drop_unpaired)
-    notes += [told] if told else []
-    keys = [name for name in (columns.dataset, columns.arm, UNIT) if name]
-    own = [name for name in (columns.group, columns.case) if name]
-    if own:
-        rows = _in_every_arm(rows, columns, own, drop_unpaired, notes)
-    elif rows["value"].isna().any():
-        empty = rows.loc[rows["value"].isna(), UNIT].drop_duplicates().tolist()
-        if not drop_unpaired:
-            raise TableError(f"{score} is empty for fold {empty[0]}")
-        rows = rows[~rows[UNIT].isin(empty)]
-        notes.append(f"fold {some_of(empty)} without a score in some arm is left out")
-    means = rows.groupby(keys, sort=False, observed=True)["value"].mean().reset_index()
-    if folds:
-        means[UNIT] = means[UNIT].map(folds)
-        means = means.groupby(keys, sort=False, observed=True)["value"].mean().reset_index()
-    return means, replace(columns, case=None, group=None), notes
-
-
-def _is_one_division(table: pd.DataFrame, fold: str, columns: Columns) -> bool:
-    """Whether all seeds share one division in folds, as far as seeds or cases can tell."""
-    within = [name for name in (columns.dataset, columns.seed) if name]
-    if table.groupby(within, observed=True)[fold].nunique().max() == 1:
-        return True
-    own = [name for name in (columns.dataset, columns.group, columns.case) if name]
-    if columns.case is None or columns.case not in table.columns:
-        return False
-    return bool(table.groupby(own, observed=True)[fold].nunique().max() == 1)
-
-
-def _in_every_arm(
-    rows: pd.DataFrame,
-    columns: Columns,
-    own: list[str],
-    drop_unpaired: bool,
-    notes: list[str],
-) -> pd.DataFrame:
-    """The cases of each fold that have a score in every arm."""
-    place = [name for name in columns.keys if name != columns.arm]
-    filled = rows[rows["value"].notna()]
-    counts = filled.groupby(place, observed=True).size()
-    every = rows.groupby(place, observed=True).size()
-    lacking = every.index[counts.reindex(every.index, fill_value=0) != rows[columns.arm].nunique()]
-    if not len(lacking):
-        return rows
-    by_arm = filled.groupby([columns.arm, *own], observed=True)[UNIT].nunique()
-    arms_of = filled.groupby(own, observed=True)[columns.arm].nunique()
-    short = lacking.to_frame(index=False)[own].drop_duplicates()
-    moved = [
-        str(case[-1])
-        for case in short.itertuples(index=False, name=None)
-        if arms_of.get(case if len(own) > 1 else case[0], 0) == rows[columns.arm].nunique()
-    ]
-    fold = lacking.to_frame()[UNIT].iloc[0]
-    cases = lacking.to_frame().loc[lambda frame: frame[UNIT] == fold, own[-1]].astype(str).tolist()
-    if len(lacking) == len(every):
-        raise TableError(
-            "no case is in the same fold in two arms: are the folds of all arms numbered alike, "
-            "and of one division?"
-        )
-    if moved and by_arm.max() == 1 and columns.dataset is None:
-        raise TableError(
-            f"{len(moved)} cases are in another fold in one arm than in another "
-            f"({some_of(moved, 4)}): are the folds of all arms of one division?"
-        )
-    if not drop_unpaired:
-        raise TableError(
-            f"fold {fold}: its {len(cases)} cases were not scored in every arm "
-            f"({some_of(cases, 4)}): score them, or leave them out with drop_unpaired "
-            "(--drop-unpaired)"
-        )
-    named = lacking.to_frame()[own[-1]].astype(str).tolist()
-    notes.append(
-        f"{len(named)} cases without a score in some arm are left out of all ({some_of(named, 4)})"
-    )
-    kept = rows.set_index(place).index
-    return rows[~kept.isin(lacking)]

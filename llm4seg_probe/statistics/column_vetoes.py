@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from llm4seg_probe.column_words import plain, words
@@ -9,6 +11,8 @@ from llm4seg_probe.errors import TableError
 from llm4seg_probe.statistics.nnunet_summary import case_name
 from llm4seg_probe.statistics.roles import NAMES, Recognised, Role, is_side
 
+NAMES_OF_CASES = "holds names of cases, so it is no class"
+_FEWEST_NAMES = 6
 MOST_CLASSES = 120
 """More values are names of cases: whole bodies are divided in 104 and 117 structures."""
 
@@ -32,6 +36,8 @@ def veto(table: pd.DataFrame, role: Role, column: str, found: Recognised) -> str
         return f"is another in each row, so it is no {'data set' if role == 'dataset' else role}"
     if role == "class" and values.nunique() > MOST_CLASSES and found.column("case") is None:
         return f"holds {values.nunique()} values, so it is no class"
+    if role == "class" and found.column("case") is None and _is_numbered(values):
+        return NAMES_OF_CASES
     if role == "split" and pd.api.types.is_numeric_dtype(values.dtype):
         return "holds numbers, so it is no side of a split"
     if (
@@ -78,6 +84,14 @@ def _veto_unit(table: pd.DataFrame, role: Role, column: str, found: Recognised) 
             )
         return "is never the same in two arms: it names runs, and no case"
     return ""
+
+
+def _is_numbered(values: pd.Series) -> bool:
+    """Whether text is one stem with numbers of several digits, as ``BraTS20_Training_001``."""
+    if _is_numeric(values) or values.nunique() < _FEWEST_NAMES:
+        return False
+    parts = [re.fullmatch(r"(.*?)(\d{2,})", case_name(str(value))) for value in values.unique()]
+    return all(parts) and len({part[1] for part in parts if part}) == 1
 
 
 def _as_a_name(value: object) -> object:

@@ -15,7 +15,7 @@ from llm4seg_probe.errors import TableError, unknown
 from llm4seg_probe.score_names import GENERIC, ScoreName
 from llm4seg_probe.scores import SCORES
 from llm4seg_probe.statistics.cells import looks_numeric
-from llm4seg_probe.statistics.column_vetoes import veto
+from llm4seg_probe.statistics.column_vetoes import NAMES_OF_CASES, veto
 from llm4seg_probe.statistics.roles import (
     DATES,
     NAMES,
@@ -255,6 +255,7 @@ def _by_content(
 ) -> None:
     if len(candidates) == 1:
         found.matches[role] = Match(role, candidates[0], "content")
+        found.rejected.pop(candidates[0], None)
     elif candidates or not optional:
         several = ""
         if role == "score" and len(candidates) > 1:
@@ -308,7 +309,7 @@ def _could_be_cases(table: pd.DataFrame, found: Recognised) -> list[str]:
         column
         for column in found.free(table)
         if not pd.api.types.is_float_dtype(table[column].dtype)
-        and column not in found.rejected
+        and found.rejected.get(column, NAMES_OF_CASES) == NAMES_OF_CASES
         and FEWEST_CASES <= table[column].nunique() < len(table)
         and not is_side(table[column])
         and not table.duplicated([*keys, column]).any()

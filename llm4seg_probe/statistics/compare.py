@@ -16,32 +16,29 @@ Rules for what is not plain in the columns of ``comparison.csv``:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from llm4seg_probe.arms import by_condition
 from llm4seg_probe.errors import ConfigError, TableError, unknown
 from llm4seg_probe.score_names import default_margin, direction
 from llm4seg_probe.statistics.assessment import Assessment, assess
-from llm4seg_probe.statistics.averages import ABSENT, Absent, lacks_rows
+from llm4seg_probe.statistics.averages import Absent
 from llm4seg_probe.statistics.decimal_marks import Decimal
-from llm4seg_probe.statistics.findings import Finding, wide_margin
 from llm4seg_probe.statistics.kinds import Evidence
 from llm4seg_probe.statistics.look_rows import comparison_at_looks, rows_at_looks
 from llm4seg_probe.statistics.looks import Design, Spending
 from llm4seg_probe.statistics.multiplicity import Adjust, holm_at
-from llm4seg_probe.statistics.pairs import Wanted, chosen_baseline, pairs_in, refuse_without_runs
+from llm4seg_probe.statistics.pairs import Wanted, pairs_in, refuse_without_runs
 from llm4seg_probe.statistics.reader import Asked, Reading, named_columns, read
 from llm4seg_probe.statistics.robust import with_robust
 from llm4seg_probe.statistics.roles import Role
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.table_file import TableFile
-from llm4seg_probe.statistics.units import hundredfold
-from llm4seg_probe.statistics.verdict_sentences import closed_looks, sentence
+from llm4seg_probe.statistics.verdict_sentences import sentence
 from llm4seg_probe.statistics.verdicts import Rules, Verdict, verdict
 from llm4seg_probe.tables import COMPARISON, conform
 
@@ -156,8 +153,6 @@ def compare(
     >>> print(f"{row['difference']:.4f}, p = {row['p_t']:.4f}: {row['verdict']}")
     0.0212, p = 0.0006: supported
     """
-    if (fold is None) != (test_share is None):
-        raise TableError("fold and test_share go together: name the column, and its share of data")
     question = Question(
         Wanted(baseline, pairs, drop_unpaired, unpaired), margin, alpha, lower_is_better,
         bootstrap, bootstrap_seed, test_share, None if looks is None else tuple(looks), spending,
@@ -174,14 +169,12 @@ def reading_of(table: pd.DataFrame, given: Mapping[str, Any]) -> Reading:
     """A table in memory, read as the arguments of :func:`compare` say."""
     roles: tuple[Role, ...] = ("arm", "seed", "case", "group", "dataset")
     named, off = named_columns(table, {role: given[role] for role in roles})
-    fold = given["fold"]
     columns: dict[Role, str] = {"score": given["score"], **named}
-    if fold:
-        columns["fold"] = fold
+    if given["fold"]:
+        columns["fold"] = given["fold"]
     asked = Asked(
-        columns, off if fold else off | {"fold"}, given["where"] or {},
-        tuple(given["average_over"]), decimal=given["decimal"], infinite_as=given["infinite_as"],
-        absent=given["absent"],
+        columns, off, given["where"] or {}, tuple(given["average_over"]),
+        decimal=given["decimal"], infinite_as=given["infinite_as"], absent=given["absent"],
     )  # fmt: skip
     return read(TableFile(table), asked)
 
@@ -191,7 +184,7 @@ class Question:
     """What is asked of a table of results: which pairs, and the rules decided before the data.
 
     margin: None takes the usual one of a fraction, and none for other scores. lower_is_better:
-    None goes by the score's name.
+    None goes by the score's name. test_share: None takes one over the number of folds.
     """
 
     wanted: Wanted
@@ -219,7 +212,8 @@ class Question:
     def rules(self, reading: Reading) -> Rules:
         """The rules for one score.
 
-        Raises ConfigError where its direction is not known, or a rule makes no sense.
+        Raises ConfigError where its direction is not known, or a rule makes no sense; TableError
+        for a test share where there are no folds.
         """
         margin = self.margin
         if margin is None:
@@ -227,8 +221,15 @@ class Question:
         lower = direction(reading.score, self.lower_is_better).lower_is_better
         return Rules(
             margin, self.alpha, "superiority", lower, self.bootstrap, self.bootstrap_seed,
-            self.test_share,
+            self._share(reading),
         )  # fmt: skip
+
+    def _share(self, reading: Reading) -> float | None:
+        if reading.fold is None:
+            if self.test_share is not None:
+                raise TableError("--test-share goes with --fold: name the column of the folds")
+            return None
+        return self.test_share or 1 / reading.table[reading.fold].nunique()
 
 
 def compared(reading: Reading, question: Question) -> pd.DataFrame:
@@ -245,77 +246,6 @@ def compared(reading: Reading, question: Question) -> pd.DataFrame:
     appearance = tuple(reading.table[reading.columns.seed].drop_duplicates())
     found = assess(pairs_in(reading, question.wanted), rules)
     return comparison_at_looks(found, question.design, appearance)
-
-
-def remarks(reading: Reading, question: Question) -> list[Finding]:
-    """What a reader of the verdicts must know: the direction, the margin, absent classes."""
-    told = []
-    way = direction(reading.score, question.lower_is_better)
-    better = "lower" if way.lower_is_better else "higher"
-    if way.how == "guess":
-        other = "higher" if way.lower_is_better else "lower"
-        told.append(
-            Finding(
-                "doubt",
-                f"a {better} {reading.score} is taken to be better: --{other}-is-better if not",
-            )
-        )
-    else:
-        how = {"stated": "as stated", "name": "by its name"}[way.how]
-        told.append(Finding("note", f"a {better} {reading.score} is better, {how}"))
-    wanted = question.wanted
-    if wanted.pairs is None and wanted.baseline is None and "cnn" not in reading.arms:
-        told.append(Finding("note", chosen_baseline(reading.arms, None)[1]))
-    margin = question.rules(reading).margin
-    if margin is not None and question.margin is None:
-        told.append(
-            Finding("note", f"a difference of {margin:g} is taken to matter, by default: --margin")
-        )
-    medians = reading.table.groupby(reading.columns.arm)[reading.score].median()
-    if apart := hundredfold(reading.score, medians):
-        told.append(Finding("doubt", apart))
-    told += wide_margin(margin, reading.score, reading.largest)
-    if margin is None:
-        told.append(
-            Finding(
-                "note",
-                f"{reading.score} is not known to be a fraction and no margin was named "
-                "(--margin): nothing is said about equivalence",
-            )
-        )
-    if question.design is not None and (closed := closed_looks(question.design)):
-        told.append(Finding("note", closed))
-    return told + _absent_classes(reading, question)
-
-
-def _absent_classes(reading: Reading, question: Question) -> list[Finding]:
-    """Where cases lack a class, the difference under each way to average, which may differ."""
-    table, over = reading.table, reading.average_over
-    filled = bool(over) and bool(table[reading.score].notna().all())
-    if not over or (filled and not lacks_rows(table, reading.columns, over)):
-        return []
-    seen: dict[Absent, float] = {}
-    lenient = replace(question.wanted, drop_unpaired=True)
-    for absent in ABSENT:
-        try:
-            first = pairs_in(replace(reading, absent=absent), lenient)[0]
-        except TableError:
-            continue
-        seen[absent] = float(
-            np.mean(first.values_a.mean(axis=1)) - np.mean(first.values_b.mean(axis=1))
-        )
-    if len({f"{value:.6g}" for value in seen.values()}) < 2:
-        return []
-    ways = "; ".join(
-        f"{value:+.3g} with --absent {absent} ({ABSENT[absent]})" for absent, value in seen.items()
-    )
-    return [
-        Finding(
-            "note" if reading.absent_asked else "doubt",
-            f"some cases lack a value of {', '.join(reading.average_over)}, and how they count "
-            f"changes the answer. {first.a} against {first.b}: {ways}. Here: {reading.absent}",
-        )
-    ]
 
 
 def comparison(assessments: Sequence[Assessment]) -> pd.DataFrame:

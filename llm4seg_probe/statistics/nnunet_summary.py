@@ -46,6 +46,8 @@ def read(files: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     Columns that no file tells are left out. Raises TableError for a file that is no summary.
     """
     files, notes = _without_sums_of_folds(files)
+    files, of_all = _without_fold_all(files)
+    notes += of_all
     places = _places(files)
     rows = [
         {**place, **scores}
@@ -99,6 +101,32 @@ def _without_sums_of_folds(files: Sequence[Path]) -> tuple[list[Path], list[str]
         "out, since their cases would count twice"
     )
     return [file for file in files if file not in doubled], [told]
+
+
+def _without_fold_all(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files without those of ``fold_all`` beside numbered folds: it trains on every case."""
+    numbered = {
+        (file.parts[:depth], file.parts[depth + 1 :])
+        for file in files
+        for depth, part in enumerate(file.parts)
+        if (match := _FOLD.fullmatch(part)) and match[1].isdigit()
+    }
+    of_all = [
+        file
+        for file in files
+        for depth, part in enumerate(file.parts)
+        if (match := _FOLD.fullmatch(part))
+        and not match[1].isdigit()
+        and (file.parts[:depth], file.parts[depth + 1 :]) in numbered
+    ]
+    if not of_all:
+        alone = [file for file in files if "fold_all/validation" in file.as_posix()]
+        return list(files), [f"{alone[0]} is scored on cases of its training"] if alone else []
+    told = (
+        f"{len(of_all)} summaries are of networks that were trained on all cases, those that they "
+        f"are scored on too ({of_all[0]}): left out beside the folds"
+    )
+    return [file for file in files if file not in of_all], [told]
 
 
 def case_name(file: str) -> str:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from llm4seg_probe.column_words import plain
 from llm4seg_probe.errors import TableError, unknown
-from llm4seg_probe.statistics.averages import UNIT, by_fold, measurements
+from llm4seg_probe.statistics.averages import measurements
+from llm4seg_probe.statistics.fold_means import UNIT, by_fold
 from llm4seg_probe.statistics.reader import Reading
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.units import (

@@ -195,7 +195,8 @@ def refuse_folds(name: str | None) -> None:
     if name is not None:
         raise TableError(
             f"{name} holds folds, which share training data and of which there can be no more: a "
-            "plan is over seeds"
+            f"plan is over seeds. With seeds beside them, --average-over {name} takes each seed's "
+            "cross-validation as one run"
         )
 
 

@@ -31,7 +31,7 @@ from llm4seg_probe.statistics.findings import (
     values_of,
 )
 from llm4seg_probe.statistics.key_columns import clean, named, stripped, typed
-from llm4seg_probe.statistics.roles import NAMES, Match, Recognised, Role
+from llm4seg_probe.statistics.roles import Match, Recognised, Role
 from llm4seg_probe.statistics.rows import MAY_BE_ABSENT, Columns, as_text, rows_where
 from llm4seg_probe.statistics.summary_rows import without_summaries
 from llm4seg_probe.statistics.table_file import TableFile
@@ -49,15 +49,13 @@ class Asked:
 
     columns: by role. off: roles that the table is known not to have. absent: what becomes of the
     classes that a case does not have, None for the default (``case``; for nnU-Net's summaries
-    ``per-class``). infinite_as: what an infinite score counts as. averages_classes: whether a
-    column of classes is averaged over without being asked to.
+    ``per-class``). infinite_as: what an infinite score counts as.
     """
 
     columns: Mapping[Role, str] = field(default_factory=dict)
     off: frozenset[Role] = frozenset()
     where: Mapping[str, object] = field(default_factory=dict)
     average_over: tuple[str, ...] = ()
-    averages_classes: bool = False
     decimal: Decimal | None = None
     infinite_as: float | None = None
     absent: Absent | None = None
@@ -150,21 +148,18 @@ def read(file: TableFile, asked: Asked) -> Reading:
         )
     columns, strata = _columns(table, found, turned.strata, findings)
     average_over = _averaged(table, found, asked)
-    fold = found.column("fold")
-    divided = fold or next(
-        (name for name in map(str, table.columns) if words(name) in NAMES["fold"]), None
-    )
-    if divided is not None and _is_whole_per_seed(table, divided, columns, found, asked):
+    fold = _folds(table, found, average_over)
+    if fold is not None and _is_whole_per_seed(table, fold, columns, found):
         findings.append(
             Finding(
                 "note",
-                f"each {columns.seed} has been through all folds ({divided}: "
-                f"{values_of(table[divided])}): its cross-validation is taken as one run, which "
+                f"each {columns.seed} has been through all folds ({fold}: "
+                f"{values_of(table[fold])}): its cross-validation is taken as one run, which "
                 "says whether another training on these splits would come out the same (to "
-                f"compare by fold: --fold {divided})",
+                f"compare by fold: --fold {fold})",
             )
         )
-        average_over, fold = (*average_over, divided), None
+        average_over, fold = (*average_over, fold), None
     absent = asked.absent or ("per-class" if file.nnunet else "case")
     reading = Reading(
         table, score, columns, fold, average_over, absent,
@@ -177,7 +172,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
     findings += folders_of_sides(table, columns) + look_alikes(table, columns.arm)
     for name in average_over:
-        findings.append(Finding("note", f"averaged over {name}: {values_of(table[name])}"))
+        findings.append(_averaged_over(name, table[name], asked, file.nnunet))
         behind = as_text(table[name]).drop_duplicates()
         behind = behind[behind.map(words).isin(_BACKGROUNDS)]
         if not behind.empty and name == found.column("class"):
@@ -323,18 +318,13 @@ def _is_crossed(table: pd.DataFrame, name: str, arm: str, findings: list[Finding
     return False
 
 
-def _is_whole_per_seed(
-    table: pd.DataFrame, fold: str, columns: Columns, found: Recognised, asked: Asked
-) -> bool:
+def _is_whole_per_seed(table: pd.DataFrame, fold: str, columns: Columns, found: Recognised) -> bool:
     """Whether several seeds of each arm were each trained on every fold, and nobody said by which.
 
     Each case is then in one fold, whatever the seed: the folds are those of one division.
     """
     seed, case = columns.seed, columns.case
-    if not seed or case is None or fold == seed or fold in asked.average_over:
-        return False
-    match = found.matches.get("fold")
-    if (match is not None and match.how == "given") or table[fold].nunique() < 2:
+    if not seed or case is None or fold == seed or found.matches["fold"].how == "given":
         return False
     keys = [name for name in (columns.dataset, columns.arm, seed) if name]
     several = table.groupby(keys[:-1])[seed].nunique().min() > 1
@@ -342,9 +332,37 @@ def _is_whole_per_seed(
     return bool(several and whole and table.groupby(case)[fold].nunique().eq(1).all())
 
 
+def _folds(table: pd.DataFrame, found: Recognised, average_over: Sequence[str]) -> str | None:
+    """The column of the folds, where there are several that nobody averages over.
+
+    Raises TableError for a column that was named and holds one.
+    """
+    match = found.matches.get("fold")
+    if match is None or match.column in average_over:
+        return None
+    if table[match.column].nunique() > 1:
+        return match.column
+    if match.how == "given":
+        raise TableError(f"{match.column} holds one fold only: leave out --fold")
+    return None
+
+
 def _averaged(table: pd.DataFrame, found: Recognised, asked: Asked) -> tuple[str, ...]:
+    """Columns that are averaged over: those named, and a recognised one of several classes."""
     named = tuple(column_named(table, name) for name in asked.average_over)
     classes = found.column("class")
-    if asked.averages_classes and not named and classes and table[classes].nunique() > 1:
-        return (classes,)
+    if classes and classes not in named and table[classes].nunique() > 1:
+        return (*named, classes)
     return named
+
+
+def _averaged_over(name: str, values: pd.Series, asked: Asked, nnunet: bool) -> Finding:
+    """A note of what is averaged over; a doubt where nobody asked for it."""
+    told = f"averaged over {name}: {values_of(values)}"
+    if nnunet or words(name) in map(words, asked.average_over):
+        return Finding("note", told)
+    return Finding(
+        "doubt",
+        f"{told}, as nobody said otherwise (--where {name}=… takes one of them, --dataset {name} "
+        "compares each by itself)",
+    )

@@ -146,9 +146,11 @@ def keyed(
                 [cell for cell in table[name].unique() if not str(cell).strip()]
             )
         if empty.any():
+            merged = not empty.iloc[0] and 2 * int(empty.sum()) >= len(table)
             raise TableError(
-                f"column {name} is empty in {int(empty.sum())} of {len(table)} rows; "
-                "fill it or leave those rows out"
+                f"column {name} is empty in {int(empty.sum())} of {len(table)} rows; fill it"
+                f"{', merged cells of a sheet with what stands above them,' if merged else ''} or "
+                "leave those rows out"
             )
     _refuse_separate(table, score, columns, average_over)
     _refuse_doubled(table, score, columns, [*columns.keys, *average_over])
@@ -223,16 +225,19 @@ def _is_harmless(table: pd.DataFrame, name: str, columns: Columns) -> bool:
     if plain(name) in _OF_RUNS:
         run = [key for key in (columns.dataset, columns.arm, columns.seed) if key]
         return bool((table.groupby(run, observed=True)[name].nunique(dropna=False) < 2).all())
-    if plain(name) == "site" and columns.case:
+    if plain(name) in ("site", "severity") and columns.case:
         case = [key for key in (columns.dataset, columns.group, columns.case) if key]
         return bool((table.groupby(case, observed=True)[name].nunique(dropna=False) < 2).all())
     return False
 
 
 _WITHIN = frozenset(
-    ("slice", "slice_id", "slice_number", "slice_index", "slice_no", "frame", "frame_id", "z")
-)
-"""Names of cases that are numbered anew within something larger."""
+    (
+        "slice", "slice_id", "slice_number", "slice_index", "slice_no", "frame", "frame_id", "z",
+        "image", "image_id", "image_name", "img", "img_id", "file", "filename", "file_name",
+    )
+)  # fmt: skip
+"""Names of cases that may be numbered anew within something larger."""
 
 
 def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: list[str]) -> None:

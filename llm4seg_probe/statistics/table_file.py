@@ -213,25 +213,32 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
         try:
             return content.decode("utf-8-sig"), []
         except UnicodeDecodeError as error:
-            if _is_no_windows(content):
+            text = _as_windows(content)
+            if text is None:
                 raise TableError(
                     f"{path} is not a readable CSV table: it is neither UTF-8 nor Windows-1252. "
                     "Save it as UTF-8"
                 ) from error
             note = "the file is not UTF-8: it is read as Windows-1252, so look at accented names"
-            return content.decode("cp1252"), [note]
+            return text, [note]
     except (OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"{path} is not a readable CSV table: {reason}") from error
 
 
-def _is_no_windows(content: bytes) -> bool:
-    """Whether bytes are no text of Windows-1252."""
+def _as_windows(content: bytes) -> str | None:
+    """Bytes as text of Windows-1252; None where they are another's.
+
+    Accented letters stand alone there; whole words of them are Chinese, Japanese, Russian or Greek.
+    """
+    accented = re.findall(rb"[\x80-\xff]+", content)
+    together = sum(len(run) for run in accented if len(run) > 1)
+    if 2 * together > sum(map(len, accented)):
+        return None
     try:
-        content.decode("cp1252")
+        return content.decode("cp1252")
     except UnicodeDecodeError:
-        return True
-    return False
+        return None
 
 
 _HEADERS = {name for names in NAMES.values() for name in names}

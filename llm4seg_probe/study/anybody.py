@@ -20,13 +20,14 @@ from llm4seg_probe.statistics.audit.checks import unknown_patients
 from llm4seg_probe.statistics.audit.printed_table import is_means
 from llm4seg_probe.statistics.audit.result import Audit
 from llm4seg_probe.statistics.columns import recognise
-from llm4seg_probe.statistics.compare import Question, compared, remarks
+from llm4seg_probe.statistics.compare import Question, compared
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.key_columns import named, typed, unmarked
 from llm4seg_probe.statistics.nnunet_summary import case_name
 from llm4seg_probe.statistics.pairs import Wanted, chosen_baseline
 from llm4seg_probe.statistics.plan import Aims, Plan, planned
 from llm4seg_probe.statistics.reader import Asked, Reading, read
+from llm4seg_probe.statistics.remarks import remarks
 from llm4seg_probe.statistics.roles import NAMES, Match, Role
 from llm4seg_probe.statistics.table_file import TableFile, named_in_errors, read_files
 from llm4seg_probe.storage import atomically
@@ -104,8 +105,6 @@ def asked_of(
     if no_case and {"case", "group"} & set(given):
         raise ConfigError("--no-case says that there are no cases: leave --case and --group out")
     off: set[Role] = {"case", "group"} if no_case else set()
-    if "fold" not in given:
-        off.add("fold")
     return Asked(
         given, frozenset(off), where, tuple(average_over or ()), decimal=decimal,
         infinite_as=infinite_as, absent=absent,
@@ -126,15 +125,6 @@ def compared_table(
 
 def _compared(reading: Reading, question: Question) -> ComparedTable:
     findings = list(reading.findings)
-    if question.test_share is not None and reading.fold is None:
-        raise TableError("--test-share goes with --fold: name the column of the folds")
-    if reading.fold is not None and question.test_share is None:
-        folds = reading.table[reading.fold].nunique()
-        if folds < 2:
-            raise TableError(f"{reading.fold} holds one fold only: compare without --fold")
-        question = replace(question, test_share=1 / folds)
-        told = f"{folds} folds: the test share is taken to be 1/{folds} (--test-share)"
-        findings.append(Finding("note", told))
     rows = compared(reading, question)
     findings += remarks(reading, question)
     case = reading.columns.case
@@ -209,11 +199,7 @@ def _read(paths: Sequence[Path], asked: Asked, shared: Path | None = None) -> Re
         )
     if shared is not None:
         file = with_numbers(file, asked, shared)
-    reading = read(file, asked)
-    if reading.columns.seed or reading.fold is not None or "fold" in asked.columns:
-        return reading
-    # Without seeds, a column that is called fold holds what the runs differ in.
-    return read(file, replace(asked, off=asked.off - {"fold"}))
+    return read(file, asked)
 
 
 def audit_command(sources: Sequence[str], options: Mapping[str, Any]) -> str:
@@ -223,6 +209,8 @@ def audit_command(sources: Sequence[str], options: Mapping[str, Any]) -> str:
         words += ["--column", f"{role}={column}"]
     for column, value in (options.get("where") or {}).items():
         words += ["--where", f"{column}={value}"]
+    for name in options.get("average_over") or ():
+        words += ["--average-over", name]
     for name in ("baseline", "n", "test_share", "margin", "decimal", "infinite_as", "absent"):
         if options.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(options[name])]

@@ -133,3 +133,80 @@ def test_a_plan_of_cross_validations_is_over_their_seeds(tmp_path):
     told = tell(tmp_path, "plan", table.to_csv(index=False), "--baseline", "unet")
     assert told.code == 0
     assert told.row["pilot_seeds"] == 4
+
+
+def _repeated(seeds=3, **names):
+    """Scores by case of a cross-validation that each seed divides anew; and its units."""
+    parts, d = [], []
+    for seed in range(seeds):
+        table = per_case(seed=seed, seeds=1, cases=20).assign(seed=seed)
+        table["fold"] = (table["case"].str[1:].astype(int) + seed) % 5
+        parts.append(table)
+        means = table.groupby(["method", "fold"])["dice"].mean()
+        d += (means["ours"] - means["unet"]).tolist()
+    return pd.concat(parts).rename(columns=names), d
+
+
+@pytest.mark.parametrize("command", ["compare", "audit"])
+@pytest.mark.parametrize("cases", [True, False])
+def test_compare_and_audit_take_repeated_folds_alike(tmp_path, command, cases):
+    table, d = _repeated(seed="repeat", fold="cv_fold")
+    if not cases:
+        table = table.groupby(["method", "repeat", "cv_fold"], as_index=False)["dice"].mean()
+    told = tell(tmp_path, command, table.to_csv(index=False), "--baseline", "unet")
+    assert told.row["n_seeds"] == 15
+    assert told.row["p_t"] == pytest.approx(corrected_t(d), rel=1e-6)
+    assert "5 folds: the test share is taken to be 1/5 (--test-share)" in told.text
+    assert "each repeat is taken to divide the data anew, in folds of its own" in told.text
+    as_runs = tell(
+        tmp_path, command, table.to_csv(index=False), "--baseline", "unet",
+        "--average-over", "cv_fold",
+    )  # fmt: skip
+    means = table.groupby(["method", "repeat"])["dice"].mean()
+    gaps = (means["ours"] - means["unet"]).to_numpy()
+    assert as_runs.row["n_seeds"] == 3
+    assert as_runs.row["p_t"] == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue, rel=1e-6)
+
+
+@pytest.mark.parametrize("command", ["compare", "audit"])
+@pytest.mark.parametrize("name", ["class", "Label", "organ"])
+def test_compare_and_audit_average_over_classes_alike_and_say_so(tmp_path, command, name):
+    parts = [per_case(seed=n, cases=12).assign(**{name: f"c{n}"}) for n in range(2)]
+    table = pd.concat(parts)
+    means = table.groupby(["method", "seed"])["dice"].mean()
+    gaps = (means["ours"] - means["unet"]).to_numpy()
+    told = tell(tmp_path, command, table.to_csv(index=False), "--baseline", "unet")
+    assert told.row["difference"] == pytest.approx(gaps.mean(), rel=1e-9)
+    assert told.row["p_t"] == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue, rel=1e-6)
+    assert f"doubt: averaged over {name}: c0, c1, as nobody said otherwise" in told.text
+    one = tell(tmp_path, command, table.to_csv(index=False), "--baseline", "unet",
+               "--where", f"{name}=c1")  # fmt: skip
+    assert "averaged over" not in one.text
+    asked = tell(tmp_path, command, table.to_csv(index=False), "--baseline", "unet",
+                 "--average-over", name)  # fmt: skip
+    assert f"note: averaged over {name}: c0, c1" in asked.text
+
+
+@pytest.mark.parametrize("command", ["compare", "audit"])
+def test_a_share_without_folds_and_a_single_fold_are_refused(tmp_path, command):
+    text = per_case().assign(fold=0).to_csv(index=False)
+    share = tell(tmp_path, command, text, "--baseline", "unet", "--test-share", "0.2")
+    assert (share.code, "--test-share goes with --fold" in share.text) == (2, True)
+    single = tell(tmp_path, command, text, "--baseline", "unet", "--fold", "fold")
+    assert (single.code, "fold holds one fold only: leave out --fold" in single.text) == (2, True)
+
+
+def test_printed_means_have_nothing_to_average_over(tmp_path):
+    text = "method,mean,sd,n\nunet,0.80,0.02,5\nours,0.83,0.02,5\n"
+    told = tell(tmp_path, "audit", text, "--average-over", "method")
+    assert (told.code, "there is no method to average over" in told.text) == (2, True)
+
+
+def test_the_plan_of_folds_without_cases_says_how_to_go_on(tmp_path):
+    table, _ = _repeated()
+    table = table.groupby(["method", "seed", "fold"], as_index=False)["dice"].mean()
+    text = table.to_csv(index=False)
+    told = tell(tmp_path, "plan", text, "--baseline", "unet")
+    assert (told.code, "--average-over fold" in told.text) == (2, True)
+    done = tell(tmp_path, "plan", text, "--baseline", "unet", "--average-over", "fold")
+    assert (done.code, done.row["pilot_seeds"]) == (0, 3)

@@ -105,19 +105,6 @@ def without(table, **match):
             "--where checkpoint=best (in Python where={'checkpoint': 'best'})",
         ),
         (
-            lambda t: pd.concat([t.assign(fold=0), t.assign(fold=1)]), {},
-            "the table has several values of fold (0, 1): choose one first, such as --where "
-            "fold=0 (in Python where={'fold': '0'}), or take each seed's cross-validation as one "
-            "run, --average-over fold (average_over=['fold']), or compare by fold, with fold and "
-            "test_share (--fold)",
-        ),
-        (
-            lambda t: pd.concat([t.assign(**{"class": n}) for n in "ab"]), {},
-            "the table has several values of class (a, b): choose one first, such as "
-            "--where class=a (in Python where={'class': 'a'}), or average over them, "
-            "--average-over class (average_over=['class'])",
-        ),
-        (
             lambda t: t, {"case": None},
             "24 rows for dataset spine, arm cnn, seed 0, group patient0, image image0",
         ),
@@ -135,8 +122,8 @@ def without(table, **match):
             "cnn 2, spine cnn 3, spine cnn 4, the other unit elsewhere. Bring all rows to one unit",
         ),
         (
-            lambda t: t, {"fold": "fold"},
-            "fold and test_share go together: name the column, and its share of data",
+            lambda t: t, {"test_share": 0.2},
+            "--test-share goes with --fold: name the column of the folds",
         ),
         (
             lambda t: t, {"fold": "folds", "test_share": 0.2},

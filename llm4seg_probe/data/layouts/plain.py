@@ -10,6 +10,7 @@ so is a folder inside ``images/`` that holds the slices of one DICOM series.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -199,7 +200,12 @@ def none_in(folder: Path) -> DataError:
     """The error for a folder without images, which says where they lie if that is one deeper."""
     below = images_below(folder)
     if below is None:
-        return DataError(f"{folder}: no images ({', '.join(formats.SUFFIXES)}) in this folder")
+        endings = Counter(path.suffix for path in folder.iterdir() if path.is_file())
+        there = ", ".join(f"{count} {ending or 'without'}" for ending, count in endings.items())
+        return DataError(
+            f"{folder}: no images ({', '.join(formats.SUFFIXES)}) in this folder"
+            + (f"; its files end in other ways ({there}): convert them" if there else "")
+        )
     inside = below.relative_to(folder)
     return DataError(
         f"{folder}: no images in this folder itself; there are some in folders below it "

@@ -35,6 +35,7 @@ def audit_files(
     alpha: float = 0.05,
     bootstrap: int = 10_000,
     where: Mapping[str, object] | None = None,
+    average_over: Sequence[str] = (),
     without: Iterable[str] = (),
     lower_is_better: bool | None = None,
     unpaired: bool = False,
@@ -52,7 +53,7 @@ def audit_files(
         file = read_files(paths)
         return _audited(
             file if names is None else names(file),
-            _asked(columns, where, without, decimal, infinite_as, absent),
+            _asked(columns, where, average_over, without, decimal, infinite_as, absent),
             _question(baseline, margin, alpha, lower_is_better, bootstrap, test_share, unpaired),
             n,
         )
@@ -69,6 +70,7 @@ def audit(
     alpha: float = 0.05,
     bootstrap: int = 10_000,
     where: Mapping[str, object] | None = None,
+    average_over: Sequence[str] = (),
     without: Iterable[str] = (),
     lower_is_better: bool | None = None,
     unpaired: bool = False,
@@ -98,6 +100,8 @@ def audit(
         equivalence.
     where : mapping
         Column to value: the rows that are audited.
+    average_over : sequence of str
+        Columns that are averaged over, such as ``fold``; one of classes is, unasked.
     without : roles
         What the table does not have, such as ``case``.
     lower_is_better, unpaired, infinite_as, absent
@@ -118,7 +122,7 @@ def audit(
     """
     return _audited(
         TableFile(table),
-        _asked(columns, where, without, decimal, infinite_as, absent),
+        _asked(columns, where, average_over, without, decimal, infinite_as, absent),
         _question(baseline, margin, alpha, lower_is_better, bootstrap, test_share, unpaired),
         n,
     )
@@ -127,6 +131,7 @@ def audit(
 def _asked(
     columns: Mapping[str, str] | None,
     where: Mapping[str, object] | None,
+    average_over: Sequence[str],
     without: Iterable[str],
     decimal: Decimal | None,
     infinite_as: float | None,
@@ -135,8 +140,7 @@ def _asked(
     given = cast(dict[Role, str], dict(columns or {}))
     off = cast(frozenset[Role], frozenset(without))
     return Asked(
-        given, off, where or {}, averages_classes=True, decimal=decimal, infinite_as=infinite_as,
-        absent=absent,
+        given, off, where or {}, tuple(average_over), decimal, infinite_as, absent
     )  # fmt: skip
 
 

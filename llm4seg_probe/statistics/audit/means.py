@@ -35,6 +35,11 @@ from llm4seg_probe.statistics.units import refuse_mixed_scales
 
 def audited(file: TableFile, asked: Asked, question: Question, n: int | None) -> Audit:
     """Audit a table of means; see :func:`audit.audit`."""
+    if asked.average_over:
+        raise TableError(
+            f"these are printed means: there is no {', '.join(asked.average_over)} to average over "
+            "(--average-over)"
+        )
     # Rows are told by their place in the file, whichever of them are audited.
     table = rows_where(named(file.table).apply(as_text).reset_index(drop=True), asked.where)
     findings = [Finding("note", note) for note in file.notes]

@@ -14,15 +14,16 @@ from llm4seg_probe.statistics.assessment import assess
 from llm4seg_probe.statistics.audit.checks import Inspected, inspect
 from llm4seg_probe.statistics.audit.result import Audit, Design, Test
 from llm4seg_probe.statistics.bootstrap import FEWEST_GROUPS
-from llm4seg_probe.statistics.compare import Question, comparison, remarks
+from llm4seg_probe.statistics.compare import Question, comparison
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.pairs import Paired, chosen_baseline, pairs_in
 from llm4seg_probe.statistics.reader import Asked, Reading, read
+from llm4seg_probe.statistics.remarks import remarks
 from llm4seg_probe.statistics.roles import NAMES
 from llm4seg_probe.statistics.rows import as_text
 from llm4seg_probe.statistics.table_file import TableFile
 
-_DOUBTFUL = ("far from the others", "left out", "in some runs only")
+_DOUBTFUL = ("far from the others", "left out", "in some runs only", "is taken to divide")
 """What makes a note of a comparison a doubt."""
 _FEW_PATIENTS = "too few for an interval over patients"
 """Of a comparison's note that the checks of the whole table have already."""
@@ -32,15 +33,14 @@ def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
     """Audit a table of single results; see :func:`audit.audit`."""
     own = read(file, asked)
     direction(own.score, question.lower_is_better)  # refused, where the file's own name says two
-    reading, guessed = _of_runs(_by_our_name(own))
+    reading, guessed = _with_runs(_by_our_name(own))
     arms = as_text(reading.table[reading.columns.arm]).drop_duplicates().tolist()
     base, how = chosen_baseline(arms, question.wanted.baseline)
     margin = question.margin
     if margin is None:
         margin = default_margin(reading.score, reading.largest)
-    share = _test_share(reading, question.test_share)
     wanted = replace(question.wanted, baseline=base)
-    question = replace(question, wanted=wanted, test_share=share)
+    question = replace(question, wanted=wanted)
     told = remarks(reading, question)
     question = replace(question, margin=margin)
     rules = question.rules(reading)
@@ -74,25 +74,22 @@ def _by_our_name(reading: Reading) -> Reading:
     return replace(reading, table=reading.table.rename(columns={reading.score: name}), score=name)
 
 
-def _of_runs(reading: Reading) -> tuple[Reading, list[Finding]]:
-    """The reading with a seed, and with folds where seeds are folds."""
+def _with_runs(reading: Reading) -> tuple[Reading, list[Finding]]:
+    """The reading with a column of runs, and with folds where seeds are folds."""
     table, columns = reading.table, reading.columns
-    if reading.fold is not None and table[reading.fold].nunique() < 2:
-        reading = replace(reading, fold=None)
-    if not columns.seed and reading.fold is None:
-        name = "seed" if "seed" not in table.columns else "the seed"
-        table = table.assign(**{name: 0})
-        return replace(reading, table=table, columns=replace(columns, seed=name)), []
-    if not columns.seed:
-        assert reading.fold is not None
-        return replace(reading, columns=replace(columns, seed=reading.fold)), []
     if reading.seeds_are_folds:
         told = (
             f"each case is in one value of {columns.seed} only: these are folds and no seeds, and "
             f"are compared as folds (--fold {columns.seed})"
         )
         return replace(reading, fold=columns.seed), [Finding("doubt", told)]
-    return reading, []
+    if columns.seed:
+        return reading, []
+    if reading.fold is not None:
+        return replace(reading, columns=replace(columns, seed=reading.fold)), []
+    name = "seed" if "seed" not in table.columns else "the seed"
+    table = table.assign(**{name: 0})
+    return replace(reading, table=table, columns=replace(columns, seed=name)), []
 
 
 def _canonical(reading: Reading) -> pd.DataFrame:
@@ -167,13 +164,6 @@ def _design(reading: Reading, pairs: Sequence[Paired], arms: int) -> Design:
         comparisons=len(pairs) or (arms - 1) * datasets,
         mixed=shares == {True, False},
     )
-
-
-def _test_share(reading: Reading, given: float | None) -> float | None:
-    """Part of the data in a test fold: as given, else one over the number of folds."""
-    if reading.fold is None:
-        return None
-    return given if given is not None else 1 / reading.table[reading.fold].nunique()
 
 
 def _tests(design: Design, pairs: Sequence[Paired]) -> tuple[Test, ...]:

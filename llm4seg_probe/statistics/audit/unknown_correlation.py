@@ -122,7 +122,8 @@ def pairs_of(a: Reported, b: Reported) -> int:
     if a.n != b.n:
         raise TableError(
             f"{a.arm} has {a.n} runs and {b.arm} {b.n}: they cannot all be paired, and the curve "
-            "over the correlation holds for pairs alone"
+            "over the correlation holds for pairs alone. Leave the arm out (--where), or, with a "
+            "row for each run, compare them unpaired (--unpaired)"
         )
     if a.n < 2:
         raise TableError(f"{a.arm} against {b.arm}: one run has no SD; n is at least 2")
