@@ -1,4 +1,4 @@
-"""How far apart things lie in the package: files, names, journeys, and what a new thing touches.
+"""Distances in the package: files, names, journeys, and what a new thing touches.
 
     python analyses/benchmarks/house.py [--runs FOLDER] [--out reports/benchmarks/house.csv]
 

@@ -1,4 +1,4 @@
-"""What one decoder layer costs to load, against ``from_pretrained`` on the same folder.
+"""Cost of loading one decoder layer, against ``from_pretrained`` on the same folder.
 
     python analyses/benchmarks/layer_loading.py [--repeats 5] > layer_loading.csv
 

@@ -1,4 +1,4 @@
-"""What the networks and the decoder layers cost, beside what others have printed about them.
+"""Cost of the networks and the decoder layers, beside what others have printed about them.
 
     python analyses/benchmarks/layer_loading.py --repeats 3 > reports/model/layer_loading.csv
     python analyses/benchmarks/model_table.py [--out reports/model]

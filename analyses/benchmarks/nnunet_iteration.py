@@ -1,4 +1,4 @@
-"""What the booster costs nnU-Net: one training iteration of its trainer, arm beside arm.
+"""Cost of the booster in nnU-Net: one training iteration of its trainer, arm beside arm.
 
     python analyses/benchmarks/nnunet_iteration.py [--rounds 9] > nnunet_iteration.csv
 

@@ -1,4 +1,4 @@
-"""How memory grows with the number of images through the probe ``rank``.
+"""Memory of the probe ``rank`` by number of images.
 
     python analyses/benchmarks/rank_memory.py --ckpt run.pt [--images 100 10000] > rank_memory.csv
 

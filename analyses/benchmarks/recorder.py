@@ -1,4 +1,4 @@
-"""What recording costs: against hand-written hooks, captum, nnsight, and not recording at all.
+"""Cost of recording: against hand-written hooks, captum, nnsight, and not recording at all.
 
     python analyses/benchmarks/recorder.py [--repeats 40] [--nnsight] > recorder.csv
 

@@ -1,4 +1,4 @@
-"""How long the statistics take on large tables: reports/statistics/speed.csv.
+"""Speed of the statistics on large tables: reports/statistics/speed.csv.
 
     python analyses/benchmarks/statistics_speed.py
 

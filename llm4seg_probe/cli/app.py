@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from llm4seg_probe.cli import data, llm, nnunet, probes, runs, statistics, study
 from llm4seg_probe.cli.cache import cache
@@ -180,6 +180,13 @@ class _InOrder(TyperGroup):
         return sorted(names, key=lambda name: ORDER.index(PANELS.get(name, PROBES)))
 
 
+class _Described(TyperCommand):
+    """A command whose ``--help`` leaves the descriptions their width, without boxes around them."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "rich_markup_mode": None})
+
+
 def application() -> typer.Typer:
     """The command line with the commands of all probes that are known now."""
     settings: dict[str, Any] = {
@@ -205,7 +212,9 @@ def application() -> typer.Typer:
         for name, command in commands.items():
             if PANELS.get(name, PROBES) == panel:
                 wrapped = guarded(with_network(command))
-                app.command(name, rich_help_panel=panel, epilog=epilog(name))(wrapped)
+                app.command(
+                    name, cls=_Described, rich_help_panel=panel, epilog=epilog(name)
+                )(wrapped)
     app.callback()(_before)
     return app
 
@@ -215,7 +224,7 @@ def _group(name: str, module: Any, settings: dict[str, Any]) -> typer.Typer:
     group = typer.Typer(help=module.__doc__, add_completion=False, **settings)
     for own, command in module.COMMANDS.items():
         wrapped = guarded(with_network(command))
-        group.command(own, epilog=epilog(f"{name} {own}"))(wrapped)
+        group.command(own, cls=_Described, epilog=epilog(f"{name} {own}"))(wrapped)
     return group
 
 

@@ -1,4 +1,4 @@
-"""Where decoder layers come from."""
+"""Sources of decoder layers: list them, look at one, fetch one."""
 
 from __future__ import annotations
 

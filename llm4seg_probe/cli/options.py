@@ -209,8 +209,8 @@ def examples(name: str) -> tuple[str, ...]:
 
 def epilog(name: str) -> str | None:
     """The examples of a command, as they stand under its help."""
-    lines = [f"    {_NAME} {words}" for words in examples(name)]
+    lines = [f"  {_NAME} {words}" for words in examples(name)]
     if not lines:
         return None
     title = "Example" if len(lines) == 1 else "Examples"
-    return "\n\n".join([f"{title}:", *lines])
+    return "\n".join(["\b", f"{title}:", *lines])  # \b: not to be filled

@@ -1,4 +1,4 @@
-"""What a file states of itself, and what is odd about it: findings on one file or image."""
+"""Findings on one file or image: its own statements, and what is odd about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `data check` finds: one finding a row, errors first, notes last."""
+"""Findings of `data check`: one a row, errors first, notes last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is odd about the values of a mask file: findings of `data check`."""
+"""Odd values of a mask file: findings of `data check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of phantom looks like: pure functions of a generator and a size, in 2D and 3D.
+"""The kinds of phantoms: pure functions of a generator and a size, in 2D and 3D.
 
 Each returns an image in units of its own (background about 0, SD of the grain about 1) and its
 mask. Nothing but what the kind is about tells foreground from background.

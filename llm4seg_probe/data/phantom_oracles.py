@@ -1,4 +1,4 @@
-"""Who knows how a phantom was made and uses nothing else: the best answer that is simply had.
+"""Oracles that know how a phantom was made, and nothing else: the best simple answer.
 
 Each takes the image as :func:`llm4seg_probe.data.phantom_kinds` draws it, and the dial, and
 returns a mask. What they reach is stated in ``phantoms.PHANTOMS`` and tested.

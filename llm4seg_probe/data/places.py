@@ -1,4 +1,4 @@
-"""Where the voxels of two files lie in space, compared as they are displayed."""
+"""Places of the voxels of two files in space, compared as they are displayed."""
 
 from __future__ import annotations
 

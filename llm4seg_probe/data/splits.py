@@ -1,4 +1,4 @@
-"""Who trains, who chooses and who is reported on: stored, fingerprinted, and checked for leaks."""
+"""Splits of cases in training, validation and test: stored, fingerprinted, checked for leaks."""
 
 from __future__ import annotations
 

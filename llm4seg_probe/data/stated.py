@@ -1,4 +1,4 @@
-"""What a volume's file states of itself beside its affine, carried with the image in memory.
+"""Statements of a volume's file beside its affine, carried with the image in memory.
 
 An image in memory is a NIfTI image whose affine is in millimetres. What a NIfTI header has no
 place for stands in its ``extra``: whether the file states a spacing and a place at all, and remarks

@@ -1,4 +1,4 @@
-"""How things look: one colour, marker and label per arm, and matplotlib's style in a context."""
+"""Style: one colour, marker and label per arm, and matplotlib's settings in a context."""
 
 from __future__ import annotations
 

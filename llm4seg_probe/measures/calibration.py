@@ -1,4 +1,4 @@
-"""Whether probabilities of pixels mean what they say: Brier score, calibration error, bins.
+"""Calibration of probabilities of pixels: Brier score, calibration error, bins.
 
 Probabilities are (B, K, *grid), K classes without the background, each against all the rest; masks
 are boolean and of the same shape. Every pixel of an image counts once. The predicted answer for a

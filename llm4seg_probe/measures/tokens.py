@@ -1,4 +1,4 @@
-"""What every measure of tokens checks of its argument."""
+"""Checks that every measure of tokens makes of its argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which axis of a module's tensor holds the channels, and which the images.
+"""Axes of a module's tensor: the one of the channels, and the one of the images.
 
 Told by what the module is: convolutions have channels behind the batch, layer norms and linear
 layers have them last, and ``batch_first`` says where the batch is. Of a module that does not say

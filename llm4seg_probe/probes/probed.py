@@ -1,4 +1,4 @@
-"""What a probe is given: finished runs, opened one at a time, with the images to look at."""
+"""Runs as a probe is given them: finished, opened one at a time, with images to look at."""
 
 from __future__ import annotations
 

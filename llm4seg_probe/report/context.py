@@ -1,4 +1,4 @@
-"""What the tables do not say, as ``analysis.yaml`` and each probe's ``about.yaml`` hold it."""
+"""Context of the tables, from ``analysis.yaml`` and each probe's ``about.yaml``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pages are made with: templates, style sheet, scripts, and the security policy."""
+"""Parts of all pages: templates, style sheet, scripts, and the security policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes with a decoder layer before any training: ``lp.paper.anatomy``."""
+"""Anatomy of a decoder layer before any training: ``lp.paper.anatomy``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will cost, in the hand: ``lp.show``."""
+"""The cost of a run before it is made: ``lp.show``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is, by kind: names with a line of description each, for ``list`` and ``lp.list``."""
+"""Names by kind, with a line of description each, for ``list`` and ``lp.list``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the paper's figures show, beside our own runs: ``lp.paper`` for the notebooks."""
+"""The paper's figures beside our own runs: ``lp.paper`` for the notebooks."""
 
 from __future__ import annotations
 

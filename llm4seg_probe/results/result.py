@@ -1,4 +1,4 @@
-"""What every result can do: a table, a summary, sentences, a plot, and files where asked for."""
+"""The abilities of every result: a table, a summary, sentences, a plot, and files if asked."""
 
 from __future__ import annotations
 

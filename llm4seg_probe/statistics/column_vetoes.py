@@ -1,4 +1,4 @@
-"""Why a column cannot be what its name promises: what its cells hold says something else."""
+"""Vetoes: cells that contradict the role which the name of their column promises."""
 
 from __future__ import annotations
 

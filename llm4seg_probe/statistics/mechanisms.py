@@ -1,4 +1,4 @@
-"""What several claims say together of a mechanism, and of other explanations of the same gain.
+"""Verdicts on a mechanism from several claims, and on other explanations of the same gain.
 
 A mechanism needs all of its claims: those of what it says, and those that an alternative
 explanation predicts to fail. In this order: one of them contradicted, ``contradicted``; one whose

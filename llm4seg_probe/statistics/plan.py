@@ -1,4 +1,4 @@
-"""What a pilot says about the study to come: smallest effect, seeds that it takes, power."""
+"""Plan a study from a pilot: smallest effect, seeds that it takes, power."""
 
 from __future__ import annotations
 

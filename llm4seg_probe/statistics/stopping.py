@@ -1,4 +1,4 @@
-"""When a study with declared looks stops, and what its stopping does to an estimate: simulated.
+"""Stopping of a study with declared looks, and its effect on an estimate: simulated.
 
 Differences are normal with a known effect, in units of their standard deviation. A block of m new
 seeds enters by its mean and its sum of squares alone, so that a study costs two draws per look.

@@ -1,4 +1,4 @@
-"""What a study with looks must remember: its rule, its last look, its seeds, its budget."""
+"""Memory of a study with looks: its rule, its last look, its seeds, its budget."""
 
 from __future__ import annotations
 

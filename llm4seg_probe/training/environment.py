@@ -1,4 +1,4 @@
-"""Where a run was made: versions, machine, commit, wall time, peak memory."""
+"""The making of a run: versions, machine, commit, wall time, peak memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far gates are open, and which weights a mixture's layers have, epoch by epoch."""
+"""The opening of gates, and the weights of a mixture's layers, epoch by epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ``dataset.json`` of nnU-Net and of the Medical Decathlon says: labels and channels."""
+"""Labels and channels in the ``dataset.json`` of nnU-Net and of the Medical Decathlon."""
 
 from __future__ import annotations
 

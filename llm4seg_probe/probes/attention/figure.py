@@ -1,4 +1,4 @@
-"""Where the heads of each arm's layer look, and the maps of what one token attends to."""
+"""Attention of the heads of each arm's layer, and maps of what one token attends to."""
 
 from __future__ import annotations
 

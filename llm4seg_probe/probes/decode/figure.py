@@ -1,4 +1,4 @@
-"""How well the foreground can be read off the tokens, by arm and by number of training images."""
+"""Foreground read off the tokens, by arm and by number of training images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who learns from what: the images to train probes on, to choose penalties on, and to test."""
+"""Sides of the images: to train probes on, to choose penalties on, and to test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which interventions there are, what each needs of an arm, and those of a run."""
+"""The interventions, with the needs of each, and those that suit a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far apart foreground and background are in words, by arm, and which words they are."""
+"""Foreground and background in words, by arm: their distance, and which words they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What seeds have in common: means with intervals, and the correlation of their weights."""
+"""Agreement of seeds: means with intervals, and the correlation of their weights."""
 
 from __future__ import annotations
 

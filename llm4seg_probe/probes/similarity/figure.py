@@ -1,4 +1,4 @@
-"""How alike features are: heat maps over arms and seeds, and over pairs of sites."""
+"""Likeness of features: heat maps over arms and seeds, and over pairs of sites."""
 
 from __future__ import annotations
 

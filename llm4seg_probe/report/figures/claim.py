@@ -1,4 +1,4 @@
-"""What a claim compares: seed by seed, and case by case."""
+"""The comparison of a claim: seed by seed, and case by case."""
 
 from __future__ import annotations
 

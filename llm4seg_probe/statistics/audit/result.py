@@ -1,4 +1,4 @@
-"""What an audit gives back: the design that was found, what is doubtful, and what follows."""
+"""The result of an audit: the design that was found, what is doubtful, and what follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is: something that does tasks, wherever it has room, and says which failed."""
+"""The interface of an engine: it does tasks, wherever it has room, and says which failed."""
 
 from __future__ import annotations
 

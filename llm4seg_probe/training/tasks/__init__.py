@@ -1,1 +1,1 @@
-"""What training, scoring and prediction need of each task: target, loss, scores, and words."""
+"""The needs of each task in training, scoring and prediction: target, loss, scores, words."""

@@ -1,4 +1,4 @@
-"""What a network answers to its validation images, where it always answers the same."""
+"""The answer of a network to its validation images, where it is always the same."""
 
 from __future__ import annotations
 
