@@ -60,6 +60,9 @@ def test_every_command_is_in_a_group_and_has_an_example() -> None:
 @pytest.mark.parametrize("name", commands())
 def test_examples_are_uses_that_parse(name: str) -> None:
     text = said(*name.split(), "-h")
+    assert "<bool>" not in text
+    shown = [line for line in text.splitlines() if "llm4seg-probe" not in line]
+    assert max(map(len, shown)) <= 80
     for line in examples(name):
         assert f"llm4seg-probe {line}" in " ".join(text.split())
         words = shlex.split(line)[len(name.split()) :]
