@@ -212,9 +212,8 @@ def application() -> typer.Typer:
         for name, command in commands.items():
             if PANELS.get(name, PROBES) == panel:
                 wrapped = guarded(with_network(command))
-                app.command(
-                    name, cls=_Described, rich_help_panel=panel, epilog=epilog(name)
-                )(wrapped)
+                shown: dict[str, Any] = {"rich_help_panel": panel, "epilog": epilog(name)}
+                app.command(name, cls=_Described, **shown)(wrapped)
     app.callback()(_before)
     return app
 

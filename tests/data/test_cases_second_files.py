@@ -265,6 +265,16 @@ def test_masks_in_a_format_that_is_not_read_are_named(tmp_path: Path, ending: st
         open_collection(str(tmp_path))
 
 
+def test_images_in_formats_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    for side in ("images", "masks"):
+        (tmp_path / side).mkdir()
+        for name in ("a.hdr", "a.img", "b.hdr", "b.img"):
+            (tmp_path / side / name).write_bytes(bytes(348))
+    told = r"images: no images .*; its files end in other ways \(2 \.hdr, 2 \.img\): convert them"
+    with pytest.raises(DataError, match=told):
+        open_collection(str(tmp_path))
+
+
 def test_masks_as_3d_slicer_calls_them(tmp_path: Path) -> None:
     header = b"NRRD0004\ntype: uint8\ndimension: 2\nsizes: 16 16\nencoding: raw\n\n"
     pairs(tmp_path, ".seg.nrrd", header + square().T.tobytes())
