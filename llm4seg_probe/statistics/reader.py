@@ -172,7 +172,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
     findings += folders_of_sides(table, columns) + look_alikes(table, columns.arm)
     for name in average_over:
-        findings.append(_averaged_over(name, table[name], asked, file.nnunet))
+        findings.append(_averaged_over(table, name, columns, asked, file.nnunet))
         behind = as_text(table[name]).drop_duplicates()
         behind = behind[behind.map(words).isin(_BACKGROUNDS)]
         if not behind.empty and name == found.column("class"):
@@ -356,9 +356,14 @@ def _averaged(table: pd.DataFrame, found: Recognised, asked: Asked) -> tuple[str
     return named
 
 
-def _averaged_over(name: str, values: pd.Series, asked: Asked, nnunet: bool) -> Finding:
+def _averaged_over(
+    table: pd.DataFrame, name: str, columns: Columns, asked: Asked, nnunet: bool
+) -> Finding:
     """A note of what is averaged over; a doubt where nobody asked for it."""
-    told = f"averaged over {name}: {values_of(values)}"
+    told = f"averaged over {name}: {values_of(table[name])}"
+    case = [key for key in (columns.dataset, columns.group, columns.case) if key]
+    if columns.case and (table.groupby(case, observed=True)[name].nunique() < 2).all():
+        told = f"cases of {name} {values_of(table[name])} are averaged together"
     if nnunet or words(name) in map(words, asked.average_over):
         return Finding("note", told)
     return Finding(

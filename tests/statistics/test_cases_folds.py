@@ -188,6 +188,17 @@ def test_compare_and_audit_average_over_classes_alike_and_say_so(tmp_path, comma
 
 
 @pytest.mark.parametrize("command", ["compare", "audit"])
+def test_a_class_of_each_case_is_averaged_within_none(tmp_path, command):
+    table = per_case()
+    table["class"] = table["case"].str[1:].astype(int).map(lambda n: ("benign", "malignant")[n % 2])
+    means = table.groupby(["method", "seed"])["dice"].mean()
+    gaps = (means["ours"] - means["unet"]).to_numpy()
+    told = tell(tmp_path, command, table.to_csv(index=False), "--baseline", "unet")
+    assert told.row["p_t"] == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue, rel=1e-6)
+    assert "doubt: cases of class benign, malignant are averaged together" in told.text
+
+
+@pytest.mark.parametrize("command", ["compare", "audit"])
 def test_a_share_without_folds_and_a_single_fold_are_refused(tmp_path, command):
     text = per_case().assign(fold=0).to_csv(index=False)
     share = tell(tmp_path, command, text, "--baseline", "unet", "--test-share", "0.2")
