@@ -87,12 +87,20 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def pairs(conditions: list[str] | None) -> dict[str, str]:
-    """``column=value`` texts as a mapping. Raises TableError for one without ``=``."""
-    values = {}
+    """``column=value`` texts as a mapping.
+
+    Raises TableError for one without ``=``, and for two of one column.
+    """
+    values: dict[str, str] = {}
     for condition in conditions or ():
         column, equals, value = condition.partition("=")
         if not equals:
             raise TableError(f"'{condition}' is not a condition: write column=value")
+        if values.get(column, value) != value:
+            raise TableError(
+                f"{column} is given twice, as {values[column]} and as {value}: one value of a "
+                "column at a time"
+            )
         values[column] = value
     return values
 

@@ -85,7 +85,7 @@ def foreground_of_picture(path: Path, picture: Picture) -> np.ndarray:
         return whole_labels(path, pixels) > 0  # raises
     highest = pixels.max(initial=0)
     if highest <= 1 and not picture.lossy:
-        return pixels > 0
+        return whole_labels(path, pixels) > 0
     full = picture.full or (255.0 if highest <= 255 else 65535.0)
     if highest == 255 and not picture.lossy and np.isin(pixels, (0, 255)).all():
         return pixels > 0  # 0 and 255 of a program that writes 16 bits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
 
@@ -49,8 +49,16 @@ def assess(pairs: Sequence[Paired], rules: Rules) -> list[Assessment]:
 
     Raises ConfigError where the margin cannot be in the unit of the scores.
     """
-    over = intervals(pairs, rules)
-    return [_assessed(pair, rules, each) for pair, each in zip(pairs, over, strict=True)]
+    own = [_rules_of(pair, rules) for pair in pairs]
+    over = intervals(pairs, own[0] if own else rules)
+    return [_assessed(*each) for each in zip(pairs, own, over, strict=True)]
+
+
+def _rules_of(pair: Paired, rules: Rules) -> Rules:
+    """The rules with the pair's own test share, where its runs are folds and none was named."""
+    if rules.test_share is not None or pair.test_share is None:
+        return rules
+    return replace(rules, test_share=pair.test_share)
 
 
 def _assessed(pair: Paired, rules: Rules, over: Intervals) -> Assessment:

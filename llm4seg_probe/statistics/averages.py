@@ -154,7 +154,8 @@ def _refuse_parts_of_one_arm(
     raise TableError(
         f"{some_of(others, 4)} has no rows of {part}, which {some_of(known.tolist(), 4)} has: are "
         "they called alike in all arms? A mean over others would be another quantity; leave out "
-        f"what not all have (--where {crossed[0]}=…)"
+        f"what not all have (--where {crossed[0]}=…), or, if {crossed[0]} names the arms, --arm "
+        f"{crossed[0]}"
     )
 
 

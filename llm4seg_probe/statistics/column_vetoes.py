@@ -12,6 +12,8 @@ from llm4seg_probe.statistics.nnunet_summary import case_name
 from llm4seg_probe.statistics.roles import NAMES, Recognised, Role, is_side
 
 NAMES_OF_CASES = "holds names of cases, so it is no class"
+VAGUE_FOLDS = frozenset(("k", "cv", "folds", "kfold", "k_fold"))
+"""Names of folds, and of settings too: neighbours, rounds, numbers of folds."""
 _FEWEST_NAMES = 6
 MOST_CLASSES = 120
 """More values are names of cases: whole bodies are divided in 104 and 117 structures."""
@@ -36,6 +38,10 @@ def veto(table: pd.DataFrame, role: Role, column: str, found: Recognised) -> str
         return f"is another in each row, so it is no {'data set' if role == 'dataset' else role}"
     if role == "class" and values.nunique() > MOST_CLASSES and found.column("case") is None:
         return f"holds {values.nunique()} values, so it is no class"
+    if role == "class" and values.nunique() > 1 and is_side(values):
+        return "holds sides of a split, so it is no class"
+    if role == "fold" and words(column) in VAGUE_FOLDS and not _number_from_the_start(values):
+        return f"holds {_first_values(values)}, which do not number folds"
     if role == "class" and found.column("case") is None and _is_numbered(values):
         return NAMES_OF_CASES
     if role == "split" and pd.api.types.is_numeric_dtype(values.dtype):
@@ -92,6 +98,19 @@ def _is_numbered(values: pd.Series) -> bool:
         return False
     parts = [re.fullmatch(r"(.*?)(\d{2,})", case_name(str(value))) for value in values.unique()]
     return all(parts) and len({part[1] for part in parts if part}) == 1
+
+
+def _number_from_the_start(values: pd.Series) -> bool:
+    """Whether values are 0, 1, 2, … or 1, 2, 3, …, as they are or behind one word."""
+    found = [re.fullmatch(r"\D*0*(\d+)(?:\.0+)?", str(value)) for value in values.dropna().unique()]
+    numbers = sorted(int(match[1]) for match in found if match)
+    return len(numbers) == len(found) and numbers in (
+        list(range(len(numbers))), list(range(1, len(numbers) + 1))
+    )  # fmt: skip
+
+
+def _first_values(values: pd.Series) -> str:
+    return ", ".join(str(value) for value in values.dropna().unique()[:4])
 
 
 def _as_a_name(value: object) -> object:

@@ -184,7 +184,8 @@ class Question:
     """What is asked of a table of results: which pairs, and the rules decided before the data.
 
     margin: None takes the usual one of a fraction, and none for other scores. lower_is_better:
-    None goes by the score's name. test_share: None takes one over the number of folds.
+    None goes by the score's name. test_share: None takes what the cases show, else one over the
+    number of folds.
     """
 
     wanted: Wanted
@@ -229,7 +230,7 @@ class Question:
             if self.test_share is not None:
                 raise TableError("--test-share goes with --fold: name the column of the folds")
             return None
-        return self.test_share or 1 / reading.table[reading.fold].nunique()
+        return self.test_share
 
 
 def compared(reading: Reading, question: Question) -> pd.DataFrame:

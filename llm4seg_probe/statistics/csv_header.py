@@ -58,7 +58,13 @@ def below_header(text: str) -> Body:
     text, joined = _one_header(text, separator)
     notes += joined
     header = rows_of(text.split("\n", 1)[0], separator)[0]
-    if _has_row_names(text, separator, len(header)):
+    rows = _longer_by_one(text, separator, len(header))
+    if rows and not any(row[-1] for row in rows):
+        header = [*header, ""]  # each row ends in a separator, and the header does not
+        text = text.replace("\n", f"{separator}\n", 1)
+        notes.append("each row ends in a separator, and the header in none: it is left out")
+    elif rows:
+        _refuse_unquoted(header, rows)
         header = ["row names", *header]  # as R writes them, without a header of their own
         text = f'"row names"{separator}{text}'
         notes.append("the first column has no header: it is read as R's row names")
@@ -108,12 +114,27 @@ def rows_of(text: str, separator: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows if row]
 
 
-def _has_row_names(text: str, separator: str, columns: int) -> bool:
-    """Whether every row has one cell more than the header, as R's write.table makes it."""
+def _longer_by_one(text: str, separator: str, columns: int) -> list[list[str]]:
+    """The rows below the header where each has one cell more than it; none otherwise."""
     start = rows_of("\n".join(text.split("\n", 2)[:2]), separator)
     if columns < 2 or len(start) < 2 or len(start[1]) != columns + 1:
-        return False
-    return all(len(row) == columns + 1 for row in rows_of(text, separator)[1:])
+        return []
+    rows = rows_of(text, separator)[1:]
+    return rows if all(len(row) == columns + 1 for row in rows) else []
+
+
+def _refuse_unquoted(header: list[str], rows: list[list[str]]) -> None:
+    """Raise TableError where cells under the arms' name would be numbers, and names before them."""
+    for place, name in enumerate(header):
+        if words(name) not in NAMES["arm"]:
+            continue
+        under = [row[place + 1].replace(".", "").isdigit() for row in rows]
+        before = [row[place].replace(".", "").isdigit() for row in rows]
+        if all(under) and not any(before):
+            raise TableError(
+                f"the rows have {len(rows[0])} cells and the header {len(header)} names: is a "
+                "decimal comma without quotes? Separate columns by semicolons, or write points"
+            )
 
 
 def _lines_above(lines: list[str], most: int = 20) -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import plain, side_of, words
 from llm4seg_probe.score_names import known, parse_score
+from llm4seg_probe.statistics.column_vetoes import VAGUE_FOLDS
 from llm4seg_probe.statistics.roles import DATES, STATES, Recognised, Role, score_columns
 from llm4seg_probe.statistics.rows import SEPARATE, Columns, as_text
 from llm4seg_probe.statistics.units import PERCENT_FROM
@@ -40,6 +41,15 @@ def guesses(found: Recognised) -> list[Finding]:
     """What no name gave away may be anything that was counted."""
     told = []
     roles: tuple[Role, ...] = ("arm", "seed", "case")
+    folds = found.matches.get("fold")
+    if folds is not None and folds.how == "name" and words(folds.column) in VAGUE_FOLDS:
+        told.append(
+            Finding(
+                "doubt",
+                f"column {folds.column} was taken for the folds: if it is a setting, --where "
+                f"{folds.column}=… compares one of its values",
+            )
+        )
     for role in roles:
         match = found.matches.get(role)
         if match is not None and match.how == "content":
@@ -47,7 +57,8 @@ def guesses(found: Recognised) -> list[Finding]:
                 Finding(
                     "doubt",
                     f"column {match.column} was taken for the {role} by what it holds: is it one? "
-                    f"(--{role} names another)",
+                    f"(--{role} names another"
+                    + (f"; if these are folds, --fold {match.column})" if role == "seed" else ")"),
                 )
             )
     seed = found.matches.get("seed")
@@ -301,5 +312,5 @@ def unfinished(table: pd.DataFrame) -> list[Finding]:
 
 def values_of(column: pd.Series, most: int = 6) -> str:
     """The first few values of a column, in words."""
-    values = as_text(column).drop_duplicates().tolist()
+    values = [value or "empty" for value in as_text(column).drop_duplicates()]
     return ", ".join(values[:most]) + (", …" if len(values) > most else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -50,6 +50,7 @@ def by_fold(
                     f"if it does not, take each cross-validation as one run (--average-over {fold})"
                 )
             unit = pairs
+    _refuse_other_divisions(table, columns, fold)
     units = table.drop(columns=[fold]).assign(**{UNIT: unit})
     columns = replace(columns, seed=UNIT).present_in(units)
     rows, columns, notes = measurements(units, score, columns, average_over, absent, drop_unpaired)
@@ -69,6 +70,82 @@ def by_fold(
         means[UNIT] = means[UNIT].map(folds)
         means = means.groupby(keys, sort=False, observed=True)["value"].mean().reset_index()
     return means, replace(columns, case=None, group=None), notes
+
+
+@dataclass(frozen=True)
+class FoldShare:
+    """Part of a data set's cases that one fold tests, and how it is known."""
+
+    value: float
+    told: str
+    doubtful: bool = False
+
+
+def fold_shares(table: pd.DataFrame, columns: Columns, fold: str) -> dict[str, FoldShare]:
+    """The test share of each data set (``""`` without): as its cases show, else one over the folds.
+
+    The folds are those of one run, where seeds repeat them.
+    """
+    datasets = as_text(table[columns.dataset]) if columns.dataset else pd.Series("", table.index)
+    return {
+        str(name): _fold_share(part, columns, fold)
+        for name, part in table.groupby(datasets, observed=True)
+    }
+
+
+def _fold_share(part: pd.DataFrame, columns: Columns, fold: str) -> FoldShare:
+    run = [columns.arm]
+    if columns.seed in part and columns.seed != fold:
+        by_seed = part.groupby([columns.arm, columns.seed], observed=True)[fold].nunique()
+        run += [columns.seed] if by_seed.max() > 1 else []
+    count = int(part.groupby(run, observed=True)[fold].nunique().max())
+    own = [name for name in (columns.group, columns.case) if name]
+    if own:
+        cases = part[own].drop_duplicates()
+        tested = part[[*run, fold, *own]].drop_duplicates()
+        sizes = tested.groupby([*run, fold], observed=True).size()
+        share = float(sizes.mean()) / len(cases)
+        if share < 1 and abs(share * count - 1) > _UNEVEN:
+            return FoldShare(
+                share,
+                f"{count} folds, each of which tests {100 * share:.0f} % of the cases: the test "
+                f"share is taken to be {share:.3g} (--test-share)",
+            )
+    many = not own and count > _MOST_FOLDS
+    repeated = ", which is wrong if these are repetitions of fewer folds" if many else ""
+    return FoldShare(
+        1 / count,
+        f"{count} folds: the test share is taken to be 1/{count} (--test-share){repeated}",
+        many,
+    )
+
+
+_MOST_FOLDS = 10
+"""Beyond so many numbers of folds they are rather those of several repetitions."""
+_UNEVEN = 0.25
+"""How far folds may lie from a division of the cases: some arms or folds lack a few."""
+
+
+def _refuse_other_divisions(table: pd.DataFrame, columns: Columns, fold: str) -> None:
+    """Raise TableError where arms without cases have folds of other numbers, or half as many."""
+    if columns.case is not None:
+        return  # cases tell where each lies
+    within = as_text(table[columns.dataset]) if columns.dataset else pd.Series("", table.index)
+    for _, part in table.groupby(within, observed=True):
+        own = {
+            str(arm): rows[fold].drop_duplicates().tolist()
+            for arm, rows in part.groupby(columns.arm, sort=False, observed=True)
+        }
+        first, folds = next(iter(own.items()))
+        for arm, others in own.items():
+            fewest, most = sorted((len(folds), len(others)))
+            apart = set(folds) - set(others) and set(others) - set(folds)
+            if apart or 2 * fewest <= most:
+                raise TableError(
+                    f"{first} has the folds {some_of(folds)}, {arm} {some_of(others)}: are they "
+                    "numbered alike, and of one division? Number them alike, or compare the arms "
+                    "that have the same (--where)"
+                )
 
 
 def _is_one_division(table: pd.DataFrame, fold: str, columns: Columns) -> bool:

@@ -23,7 +23,7 @@ _BOLD = re.compile(
     r"\*\*(.+)\*\*|\\(?:textbf|mathbf|emph)\{(.+)\}|<(?:b|strong)>(.+)</(?:b|strong)>"
 )
 _SEED = re.compile(
-    r"(?:(?:random_?)?(?:seed|run|rep|repeat|repetition|trial|s|r)[\s_.=:#-]*|#\s*)?0*(-?\d+)"
+    r"(?:(?:random_?)?(?:seed|run|rep|repeat|repetition|trial|fold|cv|s|r|f)[\s_.=:#-]*|#\s*)?0*(-?\d+)"
     r"(?:\.0+)?",
     re.IGNORECASE,
 )
@@ -148,8 +148,9 @@ def clean(table: pd.DataFrame, found: Recognised, findings: list[Finding]) -> pd
         table[arm] = _one_case(table, arm, found, findings)
         _fill_patients(table, found, findings)
         _match_cases(table, arm, found, findings)
-    if seed is not None and arm is not None:
-        table[seed] = _seeds(table, arm, seed, findings)
+    for column in (seed, found.column("fold")):
+        if column is not None and arm is not None:
+            table[column] = _numbered(table, arm, column, findings)
     return table
 
 
@@ -242,8 +243,8 @@ def _in_several(cases: pd.Series, arms: pd.Series) -> int:
     return int((arms.groupby(cases, observed=True).nunique() > 1).sum())
 
 
-def _seeds(table: pd.DataFrame, arm: str, seed: str, findings: list[Finding]) -> pd.Series:
-    """Seeds written in two ways (``seed_3`` and ``3``, ``01`` and ``1``) as their numbers."""
+def _numbered(table: pd.DataFrame, arm: str, seed: str, findings: list[Finding]) -> pd.Series:
+    """Seeds or folds written in two ways (``seed_3`` and ``3``, ``01`` and ``1``) as numbers."""
     values = table[seed]
     if (
         pd.api.types.is_float_dtype(values.dtype)

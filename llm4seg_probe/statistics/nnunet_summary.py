@@ -49,6 +49,12 @@ def read(files: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     files, of_all = _without_fold_all(files)
     notes += of_all
     places = _places(files)
+    of_none = [file for file, place in zip(files, places, strict=True) if place["fold"] is None]
+    if 0 < len(of_none) < len(files):
+        raise TableError(
+            f"{of_none[0]} is of no fold, and {len(files) - len(of_none)} other summaries are: "
+            "compare folds with folds, and what is scored on one set with what is scored on it"
+        )
     rows = [
         {**place, **scores}
         for file, place in zip(files, places, strict=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llm4seg_probe.column_words import plain
 from llm4seg_probe.errors import TableError, unknown
 from llm4seg_probe.statistics.averages import measurements
-from llm4seg_probe.statistics.fold_means import UNIT, by_fold
+from llm4seg_probe.statistics.fold_means import UNIT, by_fold, fold_shares
 from llm4seg_probe.statistics.reader import Reading
 from llm4seg_probe.statistics.rows import Columns
 from llm4seg_probe.statistics.units import (
@@ -32,7 +32,7 @@ class Paired:
     differ in number. groups: (C,), the number of each case's group, or None where the table has
     no cases (C is 1 then). notes: what was left out, and why. seeds: (S,) of the rows of a, in
     their order; of those of b too where the rows are paired. cases: (group, case) of the C
-    columns.
+    columns. test_share: part of the cases that a fold tests, where the rows are folds.
     """
 
     dataset: str
@@ -46,6 +46,7 @@ class Paired:
     notes: tuple[str, ...] = ()
     seeds: tuple[object, ...] = ()
     cases: tuple[tuple[str, str], ...] = ()
+    test_share: float | None = None
 
     @property
     def n_cases(self) -> int | None:
@@ -270,6 +271,9 @@ def pairs_in(reading: Reading, wanted: Wanted) -> list[Paired]:
         found += _in_dataset(str(dataset), part, columns, named, wanted, read.score, absent)
     if not found:
         raise TableError("; ".join(absent))
+    if read.fold is not None:
+        shares = fold_shares(read.table, read.columns, read.fold)
+        found = [replace(each, test_share=shares[each.dataset].value) for each in found]
     notes = [*notes, *(f"{lacking}: it is left out" for lacking in dict.fromkeys(absent))]
     return [replace(each, notes=(*notes, *each.notes)) for each in found]
 

@@ -20,6 +20,12 @@ from llm4seg_probe.statistics.averages import ABSENT, Absent
 from llm4seg_probe.statistics.cells import mean_and_sd, read_numbers, share_of_means
 from llm4seg_probe.statistics.columns import column_named, recognise
 from llm4seg_probe.statistics.decimal_marks import DOTTED, Decimal
+from llm4seg_probe.statistics.divisions import (
+    averaged_in,
+    folds_in,
+    is_whole_per_seed,
+    told_average,
+)
 from llm4seg_probe.statistics.findings import (
     Finding,
     folders_of_sides,
@@ -63,6 +69,8 @@ class Asked:
     def __post_init__(self) -> None:
         if self.decimal not in (None, ".", ","):
             raise ConfigError(f"decimal is '{self.decimal}': give . or ,")
+        if self.infinite_as is not None and not np.isfinite(self.infinite_as):
+            raise ConfigError(f"infinite_as is {self.infinite_as}: give a number (--infinite-as)")
         if self.absent not in (None, *ABSENT):
             raise ConfigError(unknown("absent", str(self.absent), ABSENT))
 
@@ -147,9 +155,9 @@ def read(file: TableFile, asked: Asked) -> Reading:
             )
         )
     columns, strata = _columns(table, found, turned.strata, findings)
-    average_over = _averaged(table, found, asked)
-    fold = _folds(table, found, average_over)
-    if fold is not None and _is_whole_per_seed(table, fold, columns, found):
+    average_over = averaged_in(table, found, columns, asked.average_over, findings)
+    fold = folds_in(table, found, average_over, findings)
+    if fold is not None and is_whole_per_seed(table, fold, columns, found):
         findings.append(
             Finding(
                 "note",
@@ -172,7 +180,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
     findings += folders_of_sides(table, columns) + look_alikes(table, columns.arm)
     for name in average_over:
-        findings.append(_averaged_over(table, name, columns, asked, file.nnunet))
+        findings.append(told_average(name, table[name], asked.average_over, file.nnunet))
         behind = as_text(table[name]).drop_duplicates()
         behind = behind[behind.map(words).isin(_BACKGROUNDS)]
         if not behind.empty and name == found.column("class"):
@@ -316,58 +324,3 @@ def _is_crossed(table: pd.DataFrame, name: str, arm: str, findings: list[Finding
         )
     )
     return False
-
-
-def _is_whole_per_seed(table: pd.DataFrame, fold: str, columns: Columns, found: Recognised) -> bool:
-    """Whether several seeds of each arm were each trained on every fold, and nobody said by which.
-
-    Each case is then in one fold, whatever the seed: the folds are those of one division.
-    """
-    seed, case = columns.seed, columns.case
-    if not seed or case is None or fold == seed or found.matches["fold"].how == "given":
-        return False
-    keys = [name for name in (columns.dataset, columns.arm, seed) if name]
-    several = table.groupby(keys[:-1])[seed].nunique().min() > 1
-    whole = table.groupby(keys)[fold].nunique().eq(table[fold].nunique()).all()
-    return bool(several and whole and table.groupby(case)[fold].nunique().eq(1).all())
-
-
-def _folds(table: pd.DataFrame, found: Recognised, average_over: Sequence[str]) -> str | None:
-    """The column of the folds, where there are several that nobody averages over.
-
-    Raises TableError for a column that was named and holds one.
-    """
-    match = found.matches.get("fold")
-    if match is None or match.column in average_over:
-        return None
-    if table[match.column].nunique() > 1:
-        return match.column
-    if match.how == "given":
-        raise TableError(f"{match.column} holds one fold only: leave out --fold")
-    return None
-
-
-def _averaged(table: pd.DataFrame, found: Recognised, asked: Asked) -> tuple[str, ...]:
-    """Columns that are averaged over: those named, and a recognised one of several classes."""
-    named = tuple(column_named(table, name) for name in asked.average_over)
-    classes = found.column("class")
-    if classes and classes not in named and table[classes].nunique() > 1:
-        return (*named, classes)
-    return named
-
-
-def _averaged_over(
-    table: pd.DataFrame, name: str, columns: Columns, asked: Asked, nnunet: bool
-) -> Finding:
-    """A note of what is averaged over; a doubt where nobody asked for it."""
-    told = f"averaged over {name}: {values_of(table[name])}"
-    case = [key for key in (columns.dataset, columns.group, columns.case) if key]
-    if columns.case and (table.groupby(case, observed=True)[name].nunique() < 2).all():
-        told = f"cases of {name} {values_of(table[name])} are averaged together"
-    if nnunet or words(name) in map(words, asked.average_over):
-        return Finding("note", told)
-    return Finding(
-        "doubt",
-        f"{told}, as nobody said otherwise (--where {name}=… takes one of them, --dataset {name} "
-        "compares each by itself)",
-    )

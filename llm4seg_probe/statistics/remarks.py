@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.score_names import direction
 from llm4seg_probe.statistics.averages import ABSENT, Absent, lacks_rows
 from llm4seg_probe.statistics.compare import Question
 from llm4seg_probe.statistics.findings import Finding, wide_margin
+from llm4seg_probe.statistics.fold_means import fold_shares
 from llm4seg_probe.statistics.pairs import chosen_baseline, pairs_in
 from llm4seg_probe.statistics.reader import Reading
 from llm4seg_probe.statistics.units import hundredfold
@@ -54,13 +56,11 @@ def remarks(reading: Reading, question: Question) -> list[Finding]:
             )
         )
     if reading.fold is not None and question.test_share is None:
-        folds = reading.table[reading.fold].nunique()
-        told.append(
-            Finding(
-                "note",
-                f"{folds} folds: the test share is taken to be 1/{folds} (--test-share)",
-            )
-        )
+        shares = fold_shares(reading.table, reading.columns, reading.fold)
+        several = len({share.told for share in shares.values()}) > 1
+        for name, share in shares.items():
+            words = f"{name}: {share.told}" if several else share.told
+            told.append(Finding("doubt" if share.doubtful else "note", words))
     if question.design is not None and (closed := closed_looks(question.design)):
         told.append(Finding("note", closed))
     return told + _absent_classes(reading, question)
@@ -93,4 +93,24 @@ def _absent_classes(reading: Reading, question: Question) -> list[Finding]:
             f"some cases lack a value of {', '.join(reading.average_over)}, and how they count "
             f"changes the answer. {first.a} against {first.b}: {ways}. Here: {reading.absent}",
         )
+    ]
+
+
+_DOUBTFUL = ("far from the others", "left out", "in some runs only", "is taken to divide")
+"""What makes a note of a comparison a doubt."""
+
+
+def notes_of(rows: pd.DataFrame) -> list[Finding]:
+    """The notes of the comparisons, each once, with its pair where there are several."""
+    told: dict[str, list[str]] = {}
+    for _, row in rows.iterrows():
+        place = f" on {row['dataset']}" if row["dataset"] else ""
+        for note in filter(None, str(row["note"]).split("; ")):
+            told.setdefault(note, []).append(f"{row['a']} against {row['b']}{place}")
+    return [
+        Finding(
+            "doubt" if any(sign in note for sign in _DOUBTFUL) else "note",
+            note if len(pairs) == len(rows) else f"{', '.join(pairs[:4])}: {note}",
+        )
+        for note, pairs in told.items()
     ]

@@ -51,13 +51,16 @@ NAMES: dict[Role, tuple[str, ...]] = {
     ),
     "seed": (
         "seed", "random_seed", "rng_seed", "random_state", "manual_seed", "repetition", "repeat",
-        "rep", "trial", "replicate", "run", "run_id", "run_number", "try", "iteration_seed",
+        "rep", "trial", "replicate", "cv_repeat", "repeat_id", "repeat_no", "rep_id", "split_seed",
+        "shuffle_seed", "repetition_id", "run", "run_id", "run_number", "try", "iteration_seed",
         "wiederholung", "durchlauf", "lauf", "startwert", "graine", "semilla", "seme", "semente",
     ),
     "fold": (
         "fold", "folds", "cv_fold", "fold_id", "fold_idx", "fold_index", "kfold", "k_fold", "k",
         "cv", "cv_split", "fold_no", "fold_nr", "fold_number", "outer_fold", "test_fold",
         "val_fold", "validation_fold", "held_out_fold", "fold_name", "falte", "faltung", "pli",
+        "fold_num", "xval", "xval_fold", "cv_round", "split_id", "split_idx", "split_index",
+        "split_no", "split_nr", "split_number", "split_num", "partition_id",
     ),
     "split": ("split", "subset", "phase", "partition", "set", "mode", "side"),
     "class": (

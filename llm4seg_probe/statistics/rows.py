@@ -182,11 +182,48 @@ def _refuse_separate(
         values = as_text(table[name]).drop_duplicates().tolist()
         if len(values) < 2 or _is_harmless(table, name, columns):
             continue
+        if any(_says_the_same(table, name, other) for other in average_over):
+            continue
+        if plain(name) == "site" and _numbers_cases_anew(table, name, columns):
+            continue  # told as what tells the cases apart
+        if plain(name) not in _OF_RUNS:
+            _refuse_of_arms(table, name, columns.arm)
         chosen = _example(name, values)
         raise TableError(
             f"the table has several values of {name} ({some_of(values)}): choose one first, "
             f"such as --where {name}={chosen} (in Python where={{{name!r}: {chosen!r}}})"
             f"{_OR.get(plain(name), '')}"
+        )
+
+
+def _says_the_same(table: pd.DataFrame, name: str, other: str) -> bool:
+    """Whether two columns part the rows alike, as ``label`` and ``organ`` may."""
+    pairs = table[[name, other]].drop_duplicates()
+    return bool(pairs[name].is_unique and pairs[other].is_unique)
+
+
+def _numbers_cases_anew(table: pd.DataFrame, name: str, columns: Columns) -> bool:
+    """Whether numbers of cases come again in each value of a column, as in each hospital's."""
+    return (
+        columns.case is not None
+        and _is_whole(table[columns.case])
+        and bool(table.duplicated(columns.keys).any())
+        and not table.duplicated([*columns.keys, name]).any()
+    )
+
+
+def _is_whole(values: pd.Series) -> bool:
+    return pd.api.types.is_integer_dtype(values.dtype)
+
+
+def _refuse_of_arms(table: pd.DataFrame, name: str, arm: str) -> None:
+    """Raise TableError where each arm has one value of its own of a column."""
+    own = table[[arm, name]].drop_duplicates()
+    if len(own) > 1 and own[arm].is_unique and own[name].nunique() > 1:
+        told = "; ".join(f"{row[arm]}: {row[name]}" for _, row in own.head(3).iterrows())
+        raise TableError(
+            f"each arm has one {name} ({told}): the arms differ in that too, and what they say of "
+            "each other may be that. If it is meant so, take the column out of the table"
         )
 
 
@@ -225,7 +262,8 @@ def _is_harmless(table: pd.DataFrame, name: str, columns: Columns) -> bool:
     if plain(name) in _OF_RUNS:
         run = [key for key in (columns.dataset, columns.arm, columns.seed) if key]
         return bool((table.groupby(run, observed=True)[name].nunique(dropna=False) < 2).all())
-    if plain(name) in ("site", "severity") and columns.case:
+    of_cases = plain(name) in ("site", "severity", *NAMES["class"])
+    if of_cases and columns.case and not _is_sided(table, name):
         case = [key for key in (columns.dataset, columns.group, columns.case) if key]
         return bool((table.groupby(case, observed=True)[name].nunique(dropna=False) < 2).all())
     return False
@@ -238,6 +276,15 @@ _WITHIN = frozenset(
     )
 )  # fmt: skip
 """Names of cases that may be numbered anew within something larger."""
+
+
+_SETTINGS = frozenset(
+    (
+        "iou_type", "tta", "ckpt", "checkpoint", "postprocess", "postprocessing", "annotator",
+        "prompt", "resolution", "view", "scale", "threshold", "ensemble", "precision", "amp",
+    )
+)  # fmt: skip
+"""Names of columns in which a measurement differs, and no case within another."""
 
 
 def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: list[str]) -> None:
@@ -278,9 +325,13 @@ def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: lis
             cause += f", or, if each is another run, --seed {finer}"
         if columns.case and not columns.group and finer:
             image, whole = finer, columns.case
-            if words(whole) in _WITHIN:
+            if words(whole) in _WITHIN or _numbers_cases_anew(table, finer, columns):
                 image, whole = whole, finer
-            cause += f", or, if {whole} has several of {image}, --case {image} --group {whole}"
+            if words(finer) not in _SETTINGS:
+                cause += f", or, if {whole} has several of {image}, --case {image} --group {whole}"
+        if finer and words(finer) not in _SETTINGS and not _is_whole(table[finer]):
+            cause += f", or, if these are parts of one {'case' if columns.case else 'run'}, "
+            cause += f"--average-over {finer}"
     raise TableError(
         f"{len(alike)} rows for {which} (doubled in seeds {some_of(seeds.tolist())}): {cause}"
     )

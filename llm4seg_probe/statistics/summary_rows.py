@@ -7,6 +7,7 @@ every arm.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -42,6 +43,9 @@ _BESIDE = frozenset(
 """Words beside one that sums up: ``foreground_mean``, ``mean of all folds``."""
 _SUMMED: tuple[Role, ...] = ("seed", "fold", "case", "class", "dataset")
 """Columns in which a row may sum others up."""
+_NUMBERED = re.compile(r"\D*\d+(?:\.0+)?")
+_FEWEST_DECIMALS = 3
+"""With fewer, a seed that equals the mean of the others is met by chance."""
 _FEWEST = 3
 """So many results must be summed up: a seed that equals the mean of two others is no rarity."""
 _MOST_ODD = 4
@@ -67,7 +71,11 @@ def without_summaries(
     table = _without_means_of_arms(table, found, findings)
     for role in _SUMMED:
         column = found.column(role)
-        if column is None or pd.api.types.is_numeric_dtype(table[column].dtype):
+        if column is None:
+            continue
+        if pd.api.types.is_numeric_dtype(table[column].dtype):
+            if role in ("seed", "fold"):
+                table = _without_sums(table, role, column, found, comma, findings)
             continue
         name = as_text(table[column])
         sums = {value: _sums_up(value) for value in name.unique()}
@@ -127,7 +135,10 @@ def _without_sums(
 ) -> pd.DataFrame:
     """The table without values of a column that hold what sums the others up, in every arm."""
     name = as_text(table[column])
-    odd = _odd_names(name.unique().tolist())
+    numbers = pd.api.types.is_numeric_dtype(table[column].dtype)
+    odd = (_odd_numbers if numbers else _odd_names)(name.unique().tolist())
+    if numbers and not odd:
+        return table
     if name.nunique() - max(len(odd), 1) < _FEWEST or (role == "class" and not odd):
         return table  # of classes the foreground may well be the mean of the others
     score = found.matches["score"].column
@@ -143,6 +154,16 @@ def _without_sums(
     decimals = _decimals(table[score])
     rows = pd.DataFrame({"name": name, "value": values, **{key: table[key] for key in keys}})
     sums = _sums_among_numbers(rows, keys, odd, decimals) if odd else _means(rows, keys, decimals)
+    if numbers and (not sums or decimals < _FEWEST_DECIMALS):
+        if sums:
+            findings.append(
+                Finding(
+                    "doubt",
+                    f"{column} {', '.join(sums)} holds the mean of the others, or near to it, in "
+                    "every arm: if it sums them up, leave its rows out",
+                )
+            )
+        return table
     if sums:
         told = ", ".join(f"{value}: their {kind}" for value, kind in sums.items())
         summed = name.isin(sums)
@@ -167,9 +188,21 @@ def _without_sums(
 
 
 def _odd_names(names: Sequence[str]) -> list[str]:
-    """The few names without a digit, where all others have one."""
+    """The few names without a digit, where all others have one; or with more than one number."""
     odd = [name for name in names if name.strip() and not any(sign.isdigit() for sign in name)]
+    odd = odd or [name for name in names if name.strip() and not _NUMBERED.fullmatch(name)]
     return odd if len(odd) <= _MOST_ODD and len(odd) < len(names) / 2 else []
+
+
+def _odd_numbers(names: Sequence[str]) -> list[str]:
+    """The one number below 0 or far beyond the others, where these follow one another."""
+    numbers = {name: float(name) for name in names if name}
+    for name in (min(numbers, key=numbers.__getitem__), max(numbers, key=numbers.__getitem__)):
+        rest = sorted(number for other, number in numbers.items() if other != name)
+        follow = rest == [rest[0] + step for step in range(len(rest))] if rest else False
+        if follow and (numbers[name] < 0 or numbers[name] > rest[-1] + 1):
+            return [name]
+    return []
 
 
 def _sums_among_numbers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
@@ -52,13 +52,15 @@ def long(table: pd.DataFrame, given: Mapping[Role, str]) -> Long:
             "table of runs instead (one row per run, with its arm, seed and final score)"
         )
     table = _runs_of_the_first_column(table)
+    table, numbered = _without_row_numbers(table)
     for turn in (_per_seed, _per_region, _per_arm):
         turned = turn(table, given)
         if turned is not None:
-            return turned
-    return Long(table, given)
+            return replace(turned, notes=(*numbered, *turned.notes))
+    return Long(table, given, numbered)
 
 
+_NO_HEADER = re.compile(r"unnamed(: ?0| 1)|row names|index", re.IGNORECASE)
 _RUN_NAMES = re.compile(r"(?P<kind>seed|run|rep|repeat|repetition|trial|fold|split)_?\d+")
 
 
@@ -88,11 +90,21 @@ def _runs_of_the_first_column(table: pd.DataFrame) -> pd.DataFrame:
     first = str(table.columns[0])
     cells = table[first].astype(str).map(words)
     found = [_RUN_NAMES.fullmatch(cell) for cell in cells]
-    if not re.fullmatch(r"unnamed(: ?0| 1)|row names", first, re.IGNORECASE) or not all(found):
+    if not _NO_HEADER.fullmatch(first) or not all(found):
         return table
     kinds = {match["kind"] for match in found if match}
     kind = "fold" if kinds <= {"fold", "split"} else "seed"
     return table if len(kinds) > 1 or kind in table else table.rename(columns={first: kind})
+
+
+def _without_row_numbers(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table without a first column that has no header and numbers the rows, as pandas does."""
+    first = str(table.columns[0])
+    cells = table[first].astype(str).tolist()
+    starts = ([str(n + start) for n in range(len(table))] for start in (0, 1))
+    if not _NO_HEADER.fullmatch(first) or table.shape[1] < 3 or cells not in starts:
+        return table, ()
+    return table.drop(columns=first), (f"{first} numbers the rows: left out",)
 
 
 def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:

@@ -27,7 +27,7 @@ from llm4seg_probe.statistics.nnunet_summary import case_name
 from llm4seg_probe.statistics.pairs import Wanted, chosen_baseline
 from llm4seg_probe.statistics.plan import Aims, Plan, planned
 from llm4seg_probe.statistics.reader import Asked, Reading, read
-from llm4seg_probe.statistics.remarks import remarks
+from llm4seg_probe.statistics.remarks import notes_of, remarks
 from llm4seg_probe.statistics.roles import NAMES, Match, Role
 from llm4seg_probe.statistics.table_file import TableFile, named_in_errors, read_files
 from llm4seg_probe.storage import atomically
@@ -130,8 +130,7 @@ def _compared(reading: Reading, question: Question) -> ComparedTable:
     case = reading.columns.case
     if case and not reading.columns.group and words(case) not in NAMES["group"]:
         findings += unknown_patients(reading.table[case])
-    notes = dict.fromkeys(note for text in rows["note"] for note in str(text).split("; ") if note)
-    findings += [Finding("note", note) for note in notes]
+    findings += notes_of(rows)
     return ComparedTable(rows, reading.matches, tuple(dict.fromkeys(findings)))
 
 

@@ -18,13 +18,11 @@ from llm4seg_probe.statistics.compare import Question, comparison
 from llm4seg_probe.statistics.findings import Finding
 from llm4seg_probe.statistics.pairs import Paired, chosen_baseline, pairs_in
 from llm4seg_probe.statistics.reader import Asked, Reading, read
-from llm4seg_probe.statistics.remarks import remarks
+from llm4seg_probe.statistics.remarks import notes_of, remarks
 from llm4seg_probe.statistics.roles import NAMES
 from llm4seg_probe.statistics.rows import as_text
 from llm4seg_probe.statistics.table_file import TableFile
 
-_DOUBTFUL = ("far from the others", "left out", "in some runs only", "is taken to divide")
-"""What makes a note of a comparison a doubt."""
 _FEW_PATIENTS = "too few for an interval over patients"
 """Of a comparison's note that the checks of the whole table have already."""
 
@@ -53,7 +51,7 @@ def audited(file: TableFile, asked: Asked, question: Question) -> Audit:
     try:
         pairs = pairs_in(reading, wanted)
         rows = comparison(assess(pairs, rules))
-        findings += _noted(rows)
+        findings += [note for note in notes_of(rows) if _FEW_PATIENTS not in note.what]
     except TableError as error:
         findings.insert(0, Finding("fault", f"not comparable: {error}"))
     design = _design(reading, pairs, len(arms))
@@ -113,24 +111,6 @@ def _canonical(reading: Reading) -> pd.DataFrame:
         rows[name] = as_text(rows[name])
     rows["value"] = table[reading.score]
     return rows
-
-
-def _noted(rows: pd.DataFrame) -> list[Finding]:
-    """The notes of the comparisons, each once, with its pair where there are several."""
-    told: dict[str, list[str]] = {}
-    for _, row in rows.iterrows():
-        place = f" on {row['dataset']}" if row["dataset"] else ""
-        for note in filter(None, str(row["note"]).split("; ")):
-            if _FEW_PATIENTS in note:
-                continue
-            told.setdefault(note, []).append(f"{row['a']} against {row['b']}{place}")
-    return [
-        Finding(
-            "doubt" if any(sign in note for sign in _DOUBTFUL) else "note",
-            note if len(pairs) == len(rows) else f"{', '.join(pairs[:4])}: {note}",
-        )
-        for note, pairs in told.items()
-    ]
 
 
 def _design(reading: Reading, pairs: Sequence[Paired], arms: int) -> Design:
