@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llm4seg_probe.results.comparisons import compare as compare
     from llm4seg_probe.results.comparisons import plan as plan
     from llm4seg_probe.results.costs import show as show
+    from llm4seg_probe.results.evaluations import evaluate as evaluate
     from llm4seg_probe.results.predictions import predict as predict
     from llm4seg_probe.results.probes import attention as attention
     from llm4seg_probe.results.probes import attribute as attribute
@@ -69,6 +70,7 @@ _HOMES = {
     "runs": "results.runs",
     "train": "results.runs",
     "predict": "results.predictions",
+    "evaluate": "results.evaluations",
     "show": "results.costs",
     "probe": "results.probes",
     **dict.fromkeys(_PROBES, "results.probes"),

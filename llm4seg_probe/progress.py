@@ -68,6 +68,17 @@ def say(message: str) -> None:
         (live.console if live else console()).print(printable(message), markup=False)
 
 
+def in_words(seconds: float) -> str:
+    """A time in the unit that it is read in.
+
+    >>> in_words(42.2), in_words(600), in_words(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 @contextmanager
 def bar(description: str, total: float | None) -> Iterator[Advance]:
     """Show one bar and yield the function that advances it; bars within bars share one display.

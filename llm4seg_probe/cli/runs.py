@@ -165,18 +165,16 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Scores per image and class of one or more runs."""
-    from llm4seg_probe.scores import PRINTED
-
     assert out is not None
     paths = checkpoints(ckpt)
-    from llm4seg_probe.training.evaluation import evaluate_runs
+    from llm4seg_probe.results.evaluations import evaluate as evaluated
 
-    table, path = evaluate_runs(paths, out, split=split, data=data, device=device)
+    found = evaluated(paths, split=split, data=data, device=device)
+    (path,) = found.save(out)
     if as_json:
-        emit_json({"table": path, "rows": records(table)})
+        emit_json({"table": path, "rows": records(found.table)})
         return
-    measured = [name for name in PRINTED if name in table and table[name].notna().any()]
-    means = table.groupby(["arm", "seed", "class"])[measured].mean()
+    means = found.summary.set_index(["arm", "seed", "class"])
     say(f"{means.to_string(float_format='%.4f')}\n\nThe table: {path}")
 
 

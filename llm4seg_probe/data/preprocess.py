@@ -109,7 +109,7 @@ class Preprocess:
             raise DataError(
                 f"the image has {found} axes {list(raw.image.shape[1:])}, but data.image_size "
                 f"is {list(self.config.image_size)}: give {found} numbers"
-                f"{SLICES_HINT if found == 3 else ''}"
+                f"{f' before training{SLICES_HINT}' if found == 3 else ''}"
             )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from llm4seg_probe import tables
+from llm4seg_probe import progress, tables
 from llm4seg_probe.config import read_yaml, validated
 from llm4seg_probe.drawing.table_rows import told_apart
 from llm4seg_probe.errors import TableError, UserError
@@ -107,9 +107,11 @@ def results_for(
     seeds at least. Of several folders the larger size is taken, then the larger number of runs,
     then the first by name.
 
-    Raises ConfigError for an analysis that there is not.
+    Raises ConfigError for an analysis that there is not, UserError for ``reports`` that are not.
     """
     folder = reports_folder() if reports is None else Path(reports)
+    if reports is not None and not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder of reports")
     fitting = sorted(
         (_rank(path), path)
         for path in _results_in(folder)
@@ -127,6 +129,7 @@ def results_for(
     file = analysis if isinstance(analysis, Path) else shipped(analysis)
     wanted = load_analysis(file).at("quick")
     out = folder / MADE_HERE / f"{wanted.name}-quick"
+    progress.say(f"{folder} holds no results for this: {wanted.name} is run at quick, into {out}")
     answer(wanted, out, size="quick", engine=engine)
     return ChosenResults(read_results(out), unreadable=tuple(unreadable), made=True)
 

@@ -239,10 +239,12 @@ class Probe:
 
     def with_options(self, **given: Any) -> Any:
         """An instance of the options. Raises ConfigError for one that there is not."""
-        valid = [each.name for each in self.option_list()]
-        for name in given:
-            if name not in valid:
-                raise ConfigError(f"{self.name}: {unknown('option', name, valid)}")
+        known = {each.name: each for each in self.option_list()}
+        for name, value in given.items():
+            if name not in known:
+                raise ConfigError(f"{self.name}: {unknown('option', name, known)}")
+            if known[name].several and isinstance(value, str):
+                given[name] = tuple(part.strip() for part in value.split(","))
         return self.options(**given)
 
 

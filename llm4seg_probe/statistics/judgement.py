@@ -84,9 +84,13 @@ class JudgedComparisons:
         """The claim's p before adjustment, two-sided for superiority; NaN where it was not run."""
         if self.reason:
             return nan
+        return self.opposes if self._points_away else self.decisive.evidence.p
+
+    @property
+    def _points_away(self) -> bool:
+        """Whether the decisive difference lies against the claim."""
         found = self.decisive.evidence
-        points_away = KINDS[self.claim.kind].two_sided and found.opposes < found.supports
-        return self.opposes if points_away else found.p
+        return KINDS[self.claim.kind].two_sided and found.opposes < found.supports
 
     @property
     def within(self) -> float:
@@ -138,7 +142,10 @@ class JudgedComparisons:
 
         said = {"sentence": sentence(decisive, decided, adjusted, within)}
         told = with_robust(said, decisive, rejudged)["sentence"]
-        weakest = f" The weakest of {count} comparisons decides." if count > 1 else ""
+        weakest = f" The weakest of {count} comparisons decides" if count > 1 else ""
+        if weakest and self._points_away:
+            weakest += f"; it points the other way, as any may: its p is multiplied by {count}"
+        weakest += "." if weakest else ""
         row = {**decisive.row, "lower_is_better": decisive.rules.lower_is_better}
         return {
             **{name: row[name] for name in FROM_COMPARISON},

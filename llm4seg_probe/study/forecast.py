@@ -309,7 +309,7 @@ class Forecast:
         side = f"{self.workers} at a time" if self.workers > 1 else "one after another"
         return (
             f"{totals['planned']} runs, {totals['cached']} of them there; the {missing} missing "
-            f"take about {totals['hours']:.1f} h, {side}, and up to "
+            f"take about {progress.in_words(3600 * totals['hours'])}, {side}, and up to "
             f"{totals['memory_mb'] / 1000 * self.workers:.1f} GB in all. Estimated from runs of "
             "the same kind where there are any, else from a few training steps taken now."
         )

@@ -53,14 +53,13 @@ def score_checkpoints(
     return score_table(rows)
 
 
-def evaluate_runs(
+def scores_of(
     checkpoints: Sequence[Path],
-    out: Path,
     *,
     split: str = "test",
     data: Path | None = None,
     device: str = "auto",
-) -> tuple[pd.DataFrame, Path]:
+) -> pd.DataFrame:
     """Score each run's checkpoint on one side of its split, or on the images of ``data``.
 
     Raises CheckpointError for a run that gives finite numbers for none of them.
@@ -84,10 +83,7 @@ def evaluate_runs(
             score = part_of(run.config).score
             scores = score(run.network, run.config, collection, samples, run.name)
         rows += [keys | row for row in scores]
-    table = tables.conform(score_table(rows), tables.SCORES)
-    path = out / tables.SCORES.name
-    tables.write_table(table, path, tables.SCORES)
-    return table, path
+    return tables.conform(score_table(rows), tables.SCORES)
 
 
 def score_table(rows: list[dict[str, Any]]) -> pd.DataFrame:

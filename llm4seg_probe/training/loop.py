@@ -118,7 +118,7 @@ class FolderWriter(lightning.Callback):
             f"{self.folder.name}: epoch {len(self.rows)} of {epochs}, loss "
             f"{row['train_loss']:.3f}, validation {followed(row)} (best "
             f"{followed(self.rows[best]).split()[-1]} in epoch {best + 1})"
-            f"{f', about {_duration(left)} left' if left else ''}"
+            f"{f', about {progress.in_words(left)} left' if left else ''}"
         )
 
     def _stop_early(self, trainer: lightning.Trainer, task: SegmentationTask) -> None:
@@ -178,17 +178,6 @@ class FolderWriter(lightning.Callback):
             )
         self.rows = rows
         self.gates = resumed_gates(state_dict.get("gates", []), self.folder)
-
-
-def _duration(seconds: float) -> str:
-    """A time in the unit that it is read in.
-
-    >>> _duration(42.2), _duration(600), _duration(9000)
-    ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 _PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}

@@ -87,8 +87,8 @@ def read_new(
         known = otherwise
     if known == "unknown":
         raise DataError(
-            f"{path}: does not say whether it is ct, mr or photo: add --modality, or write it as "
-            f"'modality' into {DESCRIPTION} in its folder"
+            f"{path}: does not say whether it is ct, mr or photo: add --modality (in Python "
+            f"modality=), or write it as 'modality' into {path.parent / DESCRIPTION}"
         )
     return RawImage(pixels, np.zeros((0, *pixels.shape[1:]), bool), spacing, known)
 
@@ -157,8 +157,14 @@ def predicted(
     for leftover in left_over(images, paths):
         if leftover.severity != "note":
             progress.say(leftover.sentence)
-    for name, path in progress.track(paths.items(), "Predicting", total=len(paths)):
-        raw = read_new(path, images, modality, run.config.data.modality)
+    images_found = progress.track(paths.items(), "Predicting", total=len(paths))
+    for done, (name, path) in enumerate(images_found):
+        try:
+            raw = read_new(path, images, modality, run.config.data.modality)
+        except DataError as error:
+            raise DataError(
+                f"{error}. Repair it or take it out; {done} of {len(paths)} images are done"
+            ) from error
         with computing(run.config.compute):
             probable, masks = _predicted(run, raw, path, keep=probabilities)
         yield Predicted(name, path, replace(raw, mask=masks), probable)

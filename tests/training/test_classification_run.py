@@ -23,7 +23,7 @@ from llm4seg_probe.probes.registry import find
 from llm4seg_probe.probes.result import take
 from llm4seg_probe.scores import OF_SETS
 from llm4seg_probe.statistics.compare import compare
-from llm4seg_probe.training.evaluation import evaluate_runs
+from llm4seg_probe.training.evaluation import scores_of
 from llm4seg_probe.training.stored_run import load
 from llm4seg_probe.training.tasks.classification import labels_in, target
 from llm4seg_probe.training.tasks.registry import part_of
@@ -107,7 +107,7 @@ def test_the_probabilities_are_those_of_the_network(run, config, data):
 
 
 def test_scores_are_those_of_evaluate(run, tmp_path):
-    table, _ = evaluate_runs([run / "run.pt"], tmp_path, device="cpu")
+    table = scores_of([run / "run.pt"], device="cpu")
     stored = tables.read_table(run / "scores.csv", tables.SCORES)
     stored = stored[(stored["checkpoint"] == "best") & (stored["split"] == "test")]
     np.testing.assert_allclose(table["image_auroc"], stored["image_auroc"])

@@ -30,6 +30,7 @@ from llm4seg_probe.measures.linear_probe import (
     position_features,
 )
 from llm4seg_probe.measures.tokens import foreground_tokens
+from llm4seg_probe.probes.base import NotMeasurable
 from llm4seg_probe.probes.decode import DECODE, Options
 from llm4seg_probe.probes.decode.sides import Side, sides_of
 from llm4seg_probe.probes.probed import Measurement, ProbedRun
@@ -110,7 +111,7 @@ def decode_table(
     and Dice depend; AUROC does not. Memory does not grow with the number of images.
 
     Raises SiteError for an unknown site; DataError for images that the network does not take,
-    and when no training image has any foreground.
+    and when no training image has any foreground; NotMeasurable where no test token has.
     """
     sites = tuple(dict.fromkeys(sites))
     for size in sizes:
@@ -122,7 +123,13 @@ def decode_table(
     _decode(run, run.network, images, sites, plan, measured, rows)
     if untrained is not None:
         _decode(run, untrained, images, sites, plan, _UNTRAINED, rows)
-    return rows.table()
+    table = rows.table()
+    if not (table["foreground"] > 0).any():
+        raise NotMeasurable(
+            "no token of a test image is foreground: no cell of the grid is half in a mask. The "
+            "objects are too small for the sites; choose finer ones (--sites)"
+        )
+    return table
 
 
 class Plan:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from llm4seg_probe.drawing import labels
 from llm4seg_probe.drawing.axes import (
@@ -95,6 +95,7 @@ def _forest(
     texts = [_WORDS.get(name, name).format(setting) for name, setting in names]
     arm_axis(axes, [wrapped(text) for text in texts])
     axes.set_xlim(*limits(rows["change"]))
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # labels of small changes are long
     zero_line(axes)
     axes.hlines([place - 0.5 for place in range(1, len(kinds))], *axes.get_xlim(), GRID, lw=0.5)
     places = {tuple(kind): place for place, kind in enumerate(kinds.to_numpy())}

@@ -100,7 +100,7 @@ class Meter:
         gained = sum(shares) - (self._share_begun or 0.0)
         left = (self._told - self._begun) * (len(shares) - sum(shares)) / gained if gained else 0.0
         finished = sum(share >= 1 for share in shares)
-        progress.say(f"{finished} of {len(shares)} runs done, some {left / 60:.0f} min left")
+        progress.say(f"{finished} of {len(shares)} runs done, some {progress.in_words(left)} left")
 
 
 def carry_out(tasks: Sequence[Task], engine: Engine, description: str) -> None:

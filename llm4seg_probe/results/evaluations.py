@@ -1,0 +1,76 @@
+"""Scores of runs on images with masks, in the hand: ``lp.evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from llm4seg_probe import tables
+from llm4seg_probe.errors import CheckpointError
+from llm4seg_probe.reading.names import files_of
+from llm4seg_probe.results.result import Result
+from llm4seg_probe.scores import PRINTED
+from llm4seg_probe.training.evaluation import scores_of
+
+
+class Scored(Result):
+    """Scores of runs: one row per run, image and class, as ``scores.csv`` has them."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._table = table
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per run, image and class."""
+        return self._table
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """Means over the images, of the scores that were measured, by arm, seed and class."""
+        measured = [name for name in PRINTED if self._table[name].notna().any()]
+        return self._table.groupby(["arm", "seed", "class"])[measured].mean().reset_index()
+
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write ``scores.csv`` into a folder; returns it."""
+        path = Path(folder) / tables.SCORES.name
+        tables.write_table(self._table, path, tables.SCORES)
+        return (path,)
+
+
+def evaluate(
+    runs: str | Path | Sequence[str | Path],
+    *,
+    data: str | Path | None = None,
+    split: str = "test",
+    device: str = "auto",
+) -> Scored:
+    """Score runs on one side of their split, or on the images of another folder.
+
+    Parameters
+    ----------
+    runs : str, Path or sequence of them
+        Paths of ``run.pt``, or globs of them.
+    data : str or Path, optional
+        A folder of images with masks, instead of the runs' own.
+    split : {"test", "val", "train"}
+        The side of the run's own split.
+    device : str
+        Where it is computed: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    Returns
+    -------
+    Scored
+        ``.table`` has a row per run, image and class, ``.summary`` the means.
+
+    Raises
+    ------
+    CheckpointError
+        For a path that names no run, or a run that gives finite numbers for no image.
+    DataError
+        For images that cannot be read, or lack their masks.
+    """
+    paths = files_of([runs] if isinstance(runs, str | Path) else runs, CheckpointError)
+    folder = None if data is None else Path(data)
+    return Scored(scores_of(paths, split=split, data=folder, device=device))
