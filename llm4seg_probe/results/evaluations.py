@@ -29,8 +29,9 @@ class Scored(Result):
     @property
     def summary(self) -> pd.DataFrame:
         """Means over the images, of the scores that were measured, by arm, seed and class."""
-        measured = [name for name in PRINTED if self._table[name].notna().any()]
-        return self._table.groupby(["arm", "seed", "class"])[measured].mean().reset_index()
+        table = self._table
+        measured = [name for name in PRINTED if name in table and table[name].notna().any()]
+        return table.groupby(["arm", "seed", "class"])[measured].mean().reset_index()
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write ``scores.csv`` into a folder; returns it."""

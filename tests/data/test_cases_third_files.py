@@ -75,3 +75,23 @@ def test_a_dead_link_as_a_mask_is_called_one(tmp_path: Path) -> None:
     (tmp_path / "masks" / "a.png").symlink_to("nowhere.png")
     with pytest.raises(DataError, match="is a link to a file that is not here"):
         open_collection(str(tmp_path))
+
+
+@pytest.mark.parametrize("values", [(0.05, 0.95), (0.0, 0.5), (0.2, 1.0)])
+def test_probabilities_as_a_mask_are_refused(tmp_path: Path, values: tuple[float, float]) -> None:
+    mask = np.full((40, 40), values[0], np.float32)
+    mask[10:25, 10:25] = values[1]
+    save(tmp_path / "images" / "a.png", np.arange(1600, dtype=np.uint8).reshape(40, 40) % 200)
+    save(tmp_path / "masks" / "a.tif", mask)
+    collection = open_collection(str(tmp_path))
+    with pytest.raises(DataError, match="a mask holds whole numbers, this one has 0"):
+        collection.read(collection.samples[0])
+
+
+def test_a_mask_of_zeros_and_ones_in_floats_is_read(tmp_path: Path) -> None:
+    mask = np.zeros((40, 40), np.float32)
+    mask[10:25, 10:25] = 1
+    save(tmp_path / "images" / "a.png", np.arange(1600, dtype=np.uint8).reshape(40, 40) % 200)
+    save(tmp_path / "masks" / "a.tif", mask)
+    collection = open_collection(str(tmp_path))
+    assert collection.read(collection.samples[0]).mask.sum() == 225

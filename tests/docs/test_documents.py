@@ -18,7 +18,9 @@ import yaml
 import llm4seg_probe
 from llm4seg_probe.cli.app import app
 from llm4seg_probe.config import Config, load_config, read_yaml
+from llm4seg_probe.statistics.judgement import judge
 from llm4seg_probe.study.analysis import Analysis, load_analysis
+from llm4seg_probe.tables import SCORES, read_table
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -182,3 +184,18 @@ def test_python_uses_names_that_are_there(path: Path) -> None:
 def test_the_readme_is_short() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.split()) <= 600
+
+
+def test_the_study_of_the_tutorial_is_judged_as_it_stands(tmp_path: Path) -> None:
+    text = (ROOT / "docs/tutorials/my-study.md").read_text(encoding="utf-8")
+    blocks = [body for language, body in FENCE.findall(text) if language == "yaml"]
+    (tmp_path / "my-study.yaml").write_text(blocks[0], encoding="utf-8")
+    claims = load_analysis(tmp_path / "my-study.yaml").claims
+    scores = read_table(ROOT / "reports/demo-2-cores/scores.csv", SCORES)
+    assert set(scores["split"]) == {"val", "test"}
+    _, judged = judge(claims, {"scores": scores}, bootstrap=0)
+    test = scores[(scores["split"] == "test") & (scores["checkpoint"] == "best")]
+    means = test.groupby("arm")["dice"].mean()
+    decisive = judged["decided_by"][0].removeprefix("llm against ")
+    assert judged["verdict"][0] != "not run"
+    assert judged["difference"][0] == pytest.approx(means["llm"] - means[decisive], rel=1e-6)

@@ -19,6 +19,7 @@ from llm4seg_probe.drawing.style import COLUMN, arm_style
 from llm4seg_probe.errors import DataError, SiteError, TableError, UserError
 from llm4seg_probe.measures.linear_probe import PENALTIES, position_features
 from llm4seg_probe.models.network import build_network
+from llm4seg_probe.probes.base import NotMeasurable
 from llm4seg_probe.probes.decode import DECODE
 from llm4seg_probe.probes.decode import figure as decode_figure
 from llm4seg_probe.probes.decode.sides import sides_of
@@ -119,6 +120,20 @@ def test_features_that_hold_the_mask_are_read_and_those_of_another_mask_are_not(
     assert 0.5 < position < 0.9  # rectangles keep away from the edges
     assert sorted(table["training_images"].unique()) == [1, 4, 9]
     assert (table["site"] == "features").all()
+
+
+def test_objects_smaller_than_a_cell_are_told_and_give_no_empty_table(cells):
+    found = sides(from_mask)
+
+    def small(side):
+        if side != "test":
+            return found(side)
+        thin = torch.zeros(SIDE * CELL, SIDE * CELL)
+        thin[0, 0] = 1
+        return [replace(one, masks=thin.expand_as(one.masks)) for one in found(side)]
+
+    with pytest.raises(NotMeasurable, match="no token of a test image is foreground"):
+        decode_table(cells, small, ["features"], [1])
 
 
 def test_noise_adds_nothing_to_the_position(cells):

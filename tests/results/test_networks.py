@@ -149,6 +149,7 @@ def test_logits_are_found_in_a_mapping_and_brought_to_the_images_grid(batch) -> 
 def test_without_masks_a_probe_measures_what_it_can_or_asks_for_them(unet: UNet, batch) -> None:
     parts = set(lp.rank(unet, batch[0]).table["part"])
     assert parts == {"all", "dataset"}
+    assert set(lp.rank(unet, batch[0], parts="all").table["part"]) == {"all"}
     with pytest.raises(DataError, match="maps compares with masks: give them"):
         lp.maps(unet, batch[0])
 

@@ -144,6 +144,15 @@ def test_predictions_are_masks_in_memory_and_those_of_the_command(
     is_whole(found, tmp_path / "saved")
 
 
+def test_scores_of_runs_are_those_of_the_command(trained: dict[str, Path], tmp_path: Path) -> None:
+    found = lp.evaluate(trained["cnn-0"], split="val")
+    words = ("--ckpt", trained["cnn-0"], "--split", "val", "--out", tmp_path / "told")
+    rows = pd.DataFrame(commanded("evaluate", *words)["rows"])
+    assert found.table["iou"].tolist() == pytest.approx(rows["iou"].tolist(), rel=1e-9)
+    assert found.summary["iou"].tolist() == pytest.approx([rows["iou"].mean()], rel=1e-9)
+    is_whole(found, tmp_path / "saved", figure=False)
+
+
 def test_what_a_run_costs_is_known_without_running_it(tiny_config, tmp_path: Path) -> None:
     found = lp.show(tiny_config)
     assert {"encoder", "adapters", "layer"} <= set(found.table["part"])
