@@ -285,6 +285,8 @@ _SETTINGS = frozenset(
     )
 )  # fmt: skip
 """Names of columns in which a measurement differs, and no case within another."""
+_NO_PARTS = {name for role, names in NAMES.items() if role != "class" for name in names}
+"""Names of columns that hold no parts of a case."""
 
 
 def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: list[str]) -> None:
@@ -329,7 +331,7 @@ def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: lis
                 image, whole = whole, finer
             if words(finer) not in _SETTINGS:
                 cause += f", or, if {whole} has several of {image}, --case {image} --group {whole}"
-        if finer and words(finer) not in _SETTINGS and not _is_whole(table[finer]):
+        if finer and words(finer) not in _SETTINGS | _NO_PARTS and not _is_whole(table[finer]):
             cause += f", or, if these are parts of one {'case' if columns.case else 'run'}, "
             cause += f"--average-over {finer}"
     raise TableError(

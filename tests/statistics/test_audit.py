@@ -319,7 +319,8 @@ def test_no_correlation_outside_of_its_range_is_told(means, sds, n, told):
          "how many runs are behind each mean? The table does not say: give n (--n)"),
         ({"mean": ["0.7", "0.8"], "sd": ["0.1", "0.1"], "n": ["3", "5"]}, {},
          "b has 5 runs and a 3: they cannot all be paired, and the curve over the correlation "
-         "holds for pairs alone"),
+         "holds for pairs alone. Leave the arm out (--where), or, with a row for each run, compare "
+         "them unpaired (--unpaired)"),
         ({"mean": ["0.7", "0.8"], "sd": ["0.1", "0.1"]}, {"n": 1},
          "b against a: one run has no SD; n is at least 2"),
         ({"mean": ["0.7", "about"], "sd": ["0.1", "0.1"]}, {"n": 3},
