@@ -80,7 +80,8 @@ def test_a_seed_that_was_guessed_is_a_doubt(per_seed):
     assert not found(audit(table), "doubt")
     guessed = audit(table.rename(columns={"seed": "layer"}))
     assert found(guessed, "doubt") == [
-        "column layer was taken for the seed by what it holds: is it one? (--seed names another)"
+        "column layer was taken for the seed by what it holds: is it one? (--seed names another; "
+        "if these are folds, --fold layer)"
     ]
 
 

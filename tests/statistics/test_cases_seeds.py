@@ -116,9 +116,9 @@ def test_seeds_that_share_a_fold_are_averaged(table, with_cases: bool) -> None:
 
 def test_seeds_that_divide_anew_are_runs_of_their_own(table) -> None:
     path = table(*by_fold({fold: [0, 1, 2] for fold in range(5)}))
-    row, _, notes = compared(path, fold="fold", test_share=0.2)
+    row, doubts, _ = compared(path, fold="fold", test_share=0.2)
     assert row["n_seeds"] == 15
-    assert any("divide the data anew" in note for note in notes)
+    assert any("divide the data anew" in doubt for doubt in doubts)
 
 
 @pytest.mark.parametrize(("one", "other"), [("ID", "OOD"), ("real", "synthetic")])
