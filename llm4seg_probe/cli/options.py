@@ -94,7 +94,7 @@ def pairs(conditions: list[str] | None) -> dict[str, str]:
     values: dict[str, str] = {}
     for condition in conditions or ():
         column, equals, value = condition.partition("=")
-        if not equals:
+        if not equals or column[-1:] in tuple("!<>~:=") or column[:1] == "!" or value[:1] == "=":
             raise TableError(f"'{condition}' is not a condition: write column=value")
         if values.get(column, value) != value:
             raise TableError(

@@ -68,7 +68,7 @@ def _veto_unit(table: pd.DataFrame, role: Role, column: str, found: Recognised) 
         numbered = plain(column) in ("volume", "study") and _is_numeric(values)
         if numbered and (table.groupby(column)[case].nunique() < 2).mean() > 0.5:
             return "holds numbers that mostly come once per case, so it is no patient"
-        run = found.columns(("arm", "seed", "fold"))
+        run = found.columns(("arm", "seed"))
         alike = table.assign(**{column: values.map(_as_a_name)})
         varies = (alike.groupby(case)[column].nunique() > 1).all()
         if varies and run and (alike.groupby([*run, case])[column].nunique() <= 1).all():

@@ -297,7 +297,7 @@ def _could_be_seeds(table: pd.DataFrame, found: Recognised) -> list[str]:
         if pd.api.types.is_integer_dtype(table[column].dtype)
         and 2 <= table[column].nunique() <= MOST_SEEDS
         and table.groupby(keys)[column].nunique().nunique() == 1
-        and words(column) not in (*NAMES["fold"], *NAMES["split"])
+        and words(column) not in (*NAMES["fold"], *NAMES["split"], *DATES)
     ]
 
 

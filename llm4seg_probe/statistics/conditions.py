@@ -51,8 +51,8 @@ def resolve(
     Contrasts are taken run by run, and the SD of several over the means of their runs. Where their
     terms were measured on different cases (two data sets, two splits), the means of the runs are
     contrasted, and there are no cases left; nor are there for an SD.
-    Raises NotThere for an arm without runs, ConfigError for a filter that fits nothing,
-    TableError for missing partners.
+    Raises NotThere for an arm without runs or common cases, ConfigError for a filter that fits
+    nothing, TableError for missing partners.
     """
     usual = usual or Usual()
     terms = [term for condition in conditions for _, term in condition.terms]
@@ -69,6 +69,7 @@ def resolve(
     if not shared:
         if usual.common_cases:
             values = {term: wide.dropna(axis="columns") for term, wide in values.items()}
+            _refuse_without_cases(values, score)
         values = {term: _run_means(wide) for term, wide in values.items()}
     a, b = (_combined(condition, values) for condition in conditions)
     return pair(
@@ -76,6 +77,13 @@ def resolve(
         has_cases=shared and not a.columns.equals(NO_CASES), drop_unpaired=drop_unpaired,
         common_cases=usual.common_cases,
     )  # fmt: skip
+
+
+def _refuse_without_cases(values: Mapping[Term, pd.DataFrame], score: str) -> None:
+    """Raise NotThere for a term of which no case has a score in every run."""
+    for term, wide in values.items():
+        if wide.empty:
+            raise NotThere(f"no image has a {score} in every run of {term}")
 
 
 def run_means(

@@ -150,7 +150,11 @@ def _lines_above(lines: list[str], most: int = 20) -> int:
         and lines[below].count(mark) == lines[0].count(mark)
         for mark in marks
     )
-    return below if len(title) == 1 and wide else 0
+    bare = bool(title) and not any(mark in lines[0] for mark in SEPARATORS)
+    alike = below + 1 < len(lines) and any(
+        lines[below].count(mark) == lines[below + 1].count(mark) for mark in marks
+    )
+    return below if len(title) == 1 and (wide or (bare and alike)) else 0
 
 
 def _one_header(text: str, separator: str) -> tuple[str, list[str]]:

@@ -26,7 +26,8 @@ def is_whole_per_seed(table: pd.DataFrame, fold: str, columns: Columns, found: R
     keys = [name for name in (columns.dataset, columns.arm, seed) if name]
     several = table.groupby(keys[:-1])[seed].nunique().min() > 1
     whole = table.groupby(keys)[fold].nunique().eq(table[fold].nunique()).all()
-    return bool(several and whole and table.groupby(case)[fold].nunique().eq(1).all())
+    own = [name for name in (columns.dataset, columns.group, case) if name]
+    return bool(several and whole and table.groupby(own)[fold].nunique().eq(1).all())
 
 
 def folds_in(
@@ -113,10 +114,10 @@ def _tells_parts(
     return False
 
 
-def told_average(name: str, values: pd.Series, asked: Sequence[str], nnunet: bool) -> Finding:
+def told_average(name: str, values: pd.Series, asked: Sequence[str], known: bool) -> Finding:
     """A note of what is averaged over; a doubt where nobody asked for it."""
     told = f"averaged over {name}: {values_of(values)}"
-    if nnunet or words(name) in map(words, asked):
+    if known or words(name) in map(words, asked):
         return Finding("note", told)
     return Finding(
         "doubt",

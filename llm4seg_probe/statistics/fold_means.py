@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 
 from llm4seg_probe.errors import TableError
@@ -35,6 +37,13 @@ def by_fold(
     ``drop_unpaired`` those cases are left out of all arms.
     """
     fold = column_named(table, fold, "column (fold)")
+    blank = np.flatnonzero(as_text(table[fold]).str.strip() == "")
+    if len(blank):
+        places = some_of([int(row) + 2 for row in blank], 4)
+        raise TableError(
+            f"column {fold} is empty in {len(blank)} of {len(table)} rows (such as {places}): "
+            "fill it, or leave those rows out"
+        )
     unit, told = as_text(table[fold]), ""
     folds: dict[str, str] = {}
     if columns.seed in table.columns and columns.seed != fold:
@@ -105,6 +114,15 @@ def _fold_share(part: pd.DataFrame, columns: Columns, fold: str) -> FoldShare:
         tested = part[[*run, fold, *own]].drop_duplicates()
         sizes = tested.groupby([*run, fold], observed=True).size()
         share = float(sizes.mean()) / len(cases)
+        numbered = _are_numbered_anew(tested, run, fold, own)
+        if numbered and share < 1:
+            return FoldShare(
+                1 / count,
+                f"{count} folds: the test share is taken to be 1/{count} (--test-share), and cases "
+                f"of one name in several folds for others (such as {own[-1]} "
+                f"{cases[own[-1]].iloc[0]})",
+                True,
+            )
         if share < 1 and abs(share * count - 1) > _UNEVEN:
             return FoldShare(
                 share,
@@ -124,6 +142,19 @@ _MOST_FOLDS = 10
 """Beyond so many numbers of folds they are rather those of several repetitions."""
 _UNEVEN = 0.25
 """How far folds may lie from a division of the cases: some arms or folds lack a few."""
+
+
+def _are_numbered_anew(
+    tested: pd.DataFrame, run: Sequence[str], fold: str, own: Sequence[str]
+) -> bool:
+    """Whether the cases of each fold are among those of every larger one, as 0, 1, 2, … are."""
+    _, first = next(iter(tested.groupby(list(run), sort=False, observed=True)))
+    folds = [
+        set(part[list(own)].itertuples(index=False, name=None))
+        for _, part in first.groupby(fold, observed=True)
+    ]
+    folds.sort(key=len)
+    return len(folds) > 1 and all(a <= b for a, b in pairwise(folds))
 
 
 def _refuse_other_divisions(table: pd.DataFrame, columns: Columns, fold: str) -> None:

@@ -15,6 +15,11 @@ from llm4seg_probe.statistics.nnunet_summary import case_name, without_ending
 from llm4seg_probe.statistics.roles import NAMES, Recognised
 from llm4seg_probe.statistics.rows import as_text
 
+_OF_NAMES = {
+    *NAMES["dataset"], *NAMES["fold"], *NAMES["stratum"], *NAMES["class"], "site", "center",
+    "centre", "hospital", "clinic", "client", "scanner", "institution", "version",
+}  # fmt: skip
+"""Columns whose cells are names, whatever they look like."""
 _LARGEST_EXACT = 2.0**53
 """Larger whole numbers are not told apart as they are stored here."""
 _ODD = dict.fromkeys(map(ord, "‐‑‒–−﹣－"), "-") | dict.fromkeys(map(ord, "\ufeff\u200b"), "")
@@ -81,14 +86,26 @@ def typed(table: pd.DataFrame, arm: str | None = None) -> pd.DataFrame:
     """The table with columns of nothing but numbers (and empty cells) as numbers.
 
     The column of the arms stays as it is, for versions 1.1 and 1.10 are two: the one named, else
-    the likeliest by its name.
+    the likeliest by its name. So does one of names of which two would be the same number.
     """
     by_name = {words(name): str(name) for name in reversed(table.columns)}
     likely = (by_name[name] for name in NAMES["arm"] if name in by_name)
     kept = by_name.get(words(arm)) if arm else next(likely, None)
     return pd.DataFrame(
-        {name: table[name] if name == kept else number_if_all(table[name]) for name in table}
+        {
+            name: table[name] if name == kept else number_if_apart(name, table[name])
+            for name in table
+        }
     )
+
+
+def number_if_apart(name: object, column: pd.Series) -> pd.Series:
+    """A column as :func:`number_if_all`, but for names such as 01 and 1, or 1.1 and 1.10."""
+    numbers = number_if_all(column)
+    if numbers is column or not {words(name), plain(name)} & _OF_NAMES:
+        return numbers
+    filled = column[numbers.notna()]
+    return column if filled.nunique() > numbers.nunique() else numbers
 
 
 def number_if_all(column: pd.Series) -> pd.Series:

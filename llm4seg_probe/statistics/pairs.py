@@ -103,7 +103,8 @@ def pair(
         a, b = (_scored_seeds(own, name, notes) for own, name in zip((a, b), names, strict=True))
     if not unpaired:
         a, b = _same_seeds(a, b, names, drop_unpaired, notes)
-    a, b = _same_cases(a, b, names, drop_unpaired or common_cases, notes)
+    splits = drop_unpaired and len(a) > 1
+    a, b = _same_cases(a, b, names, drop_unpaired or common_cases, notes, splits=splits)
     groups = None
     if has_cases:
         groups = pd.factorize(a.columns.get_level_values("group"), sort=True)[0].astype(np.int64)
@@ -150,8 +151,15 @@ def _same_seeds(
 
 
 def _same_cases(
-    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], drop: bool, notes: list[str]
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    names: tuple[str, str],
+    drop: bool,
+    notes: list[str],
+    *,
+    splits: bool,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bring two conditions onto one set of cases; ``splits``: few common ones are refused."""
     cases = a.columns.union(b.columns).sort_values()
     a, b = a.reindex(columns=cases), b.reindex(columns=cases)
     nowhere = a.isna().all() & b.isna().all()
@@ -165,8 +173,14 @@ def _same_cases(
         return a, b
     if not drop:
         raise TableError(_missing(a, b, names))
-    if absent.all():
-        raise TableError(f"{names[0]} against {names[1]}: no case has a score in all runs")
+    if absent.all() or (splits and 2 * int(absent.sum()) > len(absent)):
+        few = (
+            "no case has" if absent.all() else f"{int((~absent).sum())} of {len(absent)} cases have"
+        )
+        raise TableError(
+            f"{names[0]} against {names[1]}: {few} a score in all runs. If each {a.index.name} "
+            "tests cases of its own, these are folds (--fold)"
+        )
     notes.append(f"{int(absent.sum())} cases without a score in some run are left out of all")
     return a.loc[:, ~absent], b.loc[:, ~absent]
 

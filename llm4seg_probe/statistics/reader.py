@@ -37,7 +37,7 @@ from llm4seg_probe.statistics.findings import (
     values_of,
 )
 from llm4seg_probe.statistics.key_columns import clean, named, stripped, typed
-from llm4seg_probe.statistics.roles import Match, Recognised, Role
+from llm4seg_probe.statistics.roles import NAMES, Match, Recognised, Role
 from llm4seg_probe.statistics.rows import MAY_BE_ABSENT, Columns, as_text, rows_where
 from llm4seg_probe.statistics.summary_rows import without_summaries
 from llm4seg_probe.statistics.table_file import TableFile
@@ -180,7 +180,8 @@ def read(file: TableFile, asked: Asked) -> Reading:
     findings += guesses(found) + left_over(table, found, columns, used) + unfinished(table)
     findings += folders_of_sides(table, columns) + look_alikes(table, columns.arm)
     for name in average_over:
-        findings.append(told_average(name, table[name], asked.average_over, file.nnunet))
+        known = file.nnunet or words(name) in NAMES["fold"]
+        findings.append(told_average(name, table[name], asked.average_over, known))
         behind = as_text(table[name]).drop_duplicates()
         behind = behind[behind.map(words).isin(_BACKGROUNDS)]
         if not behind.empty and name == found.column("class"):

@@ -8,6 +8,7 @@ every arm.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.statistics.cells import read_numbers, undressed
 from llm4seg_probe.statistics.findings import Finding
-from llm4seg_probe.statistics.key_columns import is_no_arm, number_if_all
+from llm4seg_probe.statistics.key_columns import is_no_arm, number_if_apart
 from llm4seg_probe.statistics.roles import Recognised, Role
 from llm4seg_probe.statistics.rows import as_text
 
@@ -43,13 +44,13 @@ _BESIDE = frozenset(
 """Words beside one that sums up: ``foreground_mean``, ``mean of all folds``."""
 _SUMMED: tuple[Role, ...] = ("seed", "fold", "case", "class", "dataset")
 """Columns in which a row may sum others up."""
-_NUMBERED = re.compile(r"\D*\d+(?:\.0+)?")
-_FEWEST_DECIMALS = 3
-"""With fewer, a seed that equals the mean of the others is met by chance."""
+_FEWEST_DECIMALS, _SURE_DECIMALS, _MANY = 3, 4, 6
+"""With fewer decimals a number that holds the mean of the others is met by chance: an odd one
+beside others, or of as many runs as these; and one that follows them."""
 _FEWEST = 3
 """So many results must be summed up: a seed that equals the mean of two others is no rarity."""
-_MOST_ODD = 4
-"""Mean, SD, smallest and largest: no more rows of an arm sum the others up."""
+_MOST_ODD = 8
+"""As pandas describes a column: no more rows of an arm sum the others up."""
 _SUMS: dict[str, Callable[[np.ndarray], float]] = {
     "mean": lambda values: float(values.mean()),
     "median": lambda values: float(np.median(values)),
@@ -58,6 +59,11 @@ _SUMS: dict[str, Callable[[np.ndarray], float]] = {
     "sum": lambda values: float(values.sum()),
     "smallest": lambda values: float(values.min()),
     "largest": lambda values: float(values.max()),
+    "number": lambda values: float(len(values)),
+    "lower quartile": lambda values: float(np.quantile(values, 0.25)),
+    "upper quartile": lambda values: float(np.quantile(values, 0.75)),
+    "standard error": lambda values: float(values.std(ddof=1) / np.sqrt(len(values))),
+    "variance": lambda values: float(values.var(ddof=1)),
 }
 
 
@@ -74,7 +80,7 @@ def without_summaries(
         if column is None:
             continue
         if pd.api.types.is_numeric_dtype(table[column].dtype):
-            if role in ("seed", "fold"):
+            if role in ("seed", "fold", "case"):
                 table = _without_sums(table, role, column, found, comma, findings)
             continue
         name = as_text(table[column])
@@ -93,7 +99,7 @@ def without_summaries(
             )
             table, name = table[~summary], name[~summary]
         table = _without_sums(table, role, column, found, comma, findings)
-        table = table.assign(**{column: number_if_all(as_text(table[column]))})
+        table = table.assign(**{column: number_if_apart(column, as_text(table[column]))})
     return table
 
 
@@ -137,7 +143,7 @@ def _without_sums(
     name = as_text(table[column])
     numbers = pd.api.types.is_numeric_dtype(table[column].dtype)
     odd = (_odd_numbers if numbers else _odd_names)(name.unique().tolist())
-    if numbers and not odd:
+    if numbers and not odd and role == "case":
         return table
     if name.nunique() - max(len(odd), 1) < _FEWEST or (role == "class" and not odd):
         return table  # of classes the foreground may well be the mean of the others
@@ -154,15 +160,16 @@ def _without_sums(
     decimals = _decimals(table[score])
     rows = pd.DataFrame({"name": name, "value": values, **{key: table[key] for key in keys}})
     sums = _sums_among_numbers(rows, keys, odd, decimals) if odd else _means(rows, keys, decimals)
-    if numbers and (not sums or decimals < _FEWEST_DECIMALS):
-        if sums:
-            findings.append(
-                Finding(
-                    "doubt",
-                    f"{column} {', '.join(sums)} holds the mean of the others, or near to it, in "
-                    "every arm: if it sums them up, leave its rows out",
-                )
+    least = _FEWEST_DECIMALS if odd or rows.groupby(keys).ngroups >= _MANY else _SURE_DECIMALS
+    if numbers and sums and decimals < least:
+        told = "; ".join(f"{value}: their {kind}" for value, kind in sums.items())
+        findings.append(
+            Finding(
+                "doubt",
+                f"{column} holds what sums the others up, or nearly, in every arm ({told}): if it "
+                "does, leave its rows out",
             )
+        )
         return table
     if sums:
         told = ", ".join(f"{value}: their {kind}" for value, kind in sums.items())
@@ -176,7 +183,7 @@ def _without_sums(
         )
         table = table[~summed]
     left = [value for value in odd if value not in sums]
-    if left and role in ("seed", "fold"):
+    if left and role in ("seed", "fold") and not numbers:
         findings.append(
             Finding(
                 "doubt",
@@ -188,21 +195,28 @@ def _without_sums(
 
 
 def _odd_names(names: Sequence[str]) -> list[str]:
-    """The few names without a digit, where all others have one; or with more than one number."""
-    odd = [name for name in names if name.strip() and not any(sign.isdigit() for sign in name)]
-    odd = odd or [name for name in names if name.strip() and not _NUMBERED.fullmatch(name)]
-    return odd if len(odd) <= _MOST_ODD and len(odd) < len(names) / 2 else []
+    """The few names that are written otherwise than the others, as ``Q1`` is among numbers."""
+    written = {name: re.sub(r"\d+(?:\.0+)?", "#", name) for name in names if name.strip()}
+    if not written:
+        return []
+    usual, count = Counter(written.values()).most_common(1)[0]
+    odd = [name for name, form in written.items() if form != usual]
+    if "#" not in usual or 2 * count <= len(written):
+        return []
+    return odd if len(odd) <= _MOST_ODD else []
 
 
 def _odd_numbers(names: Sequence[str]) -> list[str]:
-    """The one number below 0 or far beyond the others, where these follow one another."""
+    """The few numbers below 0 or far beyond the others, where these follow one another."""
     numbers = {name: float(name) for name in names if name}
-    for name in (min(numbers, key=numbers.__getitem__), max(numbers, key=numbers.__getitem__)):
-        rest = sorted(number for other, number in numbers.items() if other != name)
-        follow = rest == [rest[0] + step for step in range(len(rest))] if rest else False
-        if follow and (numbers[name] < 0 or numbers[name] > rest[-1] + 1):
-            return [name]
-    return []
+    usual = sorted(number for number in numbers.values() if number >= 0)
+    if not usual:
+        return []
+    end = usual[0]
+    while end + 1 in usual:
+        end += 1
+    odd = [name for name, number in numbers.items() if number < 0 or number > end]
+    return odd if len(odd) <= _MOST_ODD and 2 * len(odd) < len(numbers) else []
 
 
 def _sums_among_numbers(

@@ -18,6 +18,7 @@ from llm4seg_probe.probes import registry
 from llm4seg_probe.reading.bounds import refuse_more
 from llm4seg_probe.reading.names import shown
 from llm4seg_probe.statistics.claims import AnyClaim, Claim
+from llm4seg_probe.statistics.judgement import refuse_doubled
 from llm4seg_probe.statistics.look_claims import refuse_mixed_families
 from llm4seg_probe.statistics.looks import Design, Spending
 from llm4seg_probe.statistics.mechanisms import Mechanism, refuse_unknown_claims
@@ -205,6 +206,14 @@ class Analysis(Sweep):
                 deciding(self)
             except ConfigError as error:
                 raise ValueError(f"decide: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _claims_differ(self) -> Self:
+        try:
+            refuse_doubled(self.claims)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         return self
 
     @model_validator(mode="after")

@@ -43,16 +43,15 @@ def are_in_order(words: list[str], among: list[str]) -> bool:
     return all(word in left for word in words)
 
 
-FRAME = str.maketrans("│╭╮╰╯─", " " * 6)
 """What frames the groups of a command's help."""
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
 def test_its_command_has_its_options_and_says_what_it_cannot_show(probe: Probe) -> None:
     found = invoke(probe.name, "--help")
-    text = " ".join(found.stdout.translate(FRAME).split())
-    assert probe.summary[1:] in text
-    assert f"It cannot show {probe.cannot}." in text
+    text = " ".join(found.stdout.replace("`", "").split())
+    assert probe.summary[1:].replace("`", "") in text
+    assert f"It cannot show {probe.cannot}.".replace("`", "") in text
     for option in probe.option_list():
         assert option.flag in text
         # A long kind of value beside it is wrapped too, between the words of the help.

@@ -161,7 +161,7 @@ def test_an_odd_number_that_holds_the_mean_of_the_others(tmp_path, command, colu
     coarse = {arm: (*values, round(float(np.mean(values)), 2)) for arm, values in BY_FOLD.items()}
     doubted = tell(tmp_path, command, of_folds(column, [*range(5), number], coarse))
     assert doubted.row["n_seeds"] == 6
-    assert "holds the mean of the others, or near to it, in every arm" in doubted.text
+    assert "holds what sums the others up, or nearly, in every arm" in doubted.text
 
 
 @COMMANDS

@@ -8,8 +8,9 @@ import studies
 
 from llm4seg_probe.arms import parse_condition
 from llm4seg_probe.errors import TableError
+from llm4seg_probe.probes.base import Usual
 from llm4seg_probe.statistics.claims import Association, Claim, pairs_table
-from llm4seg_probe.statistics.conditions import resolve
+from llm4seg_probe.statistics.conditions import NotThere, resolve
 from llm4seg_probe.statistics.judgement import judge, ready
 from llm4seg_probe.tables import PAIRS, read_table, write_table
 
@@ -82,3 +83,18 @@ def test_it_is_read_as_it_was_written(scores, tmp_path):
     table = pairs_table([stated(("llm", "cnn"))], ready({"scores": scores}))
     write_table(table, tmp_path / PAIRS.name, PAIRS)
     pd.testing.assert_frame_equal(read_table(tmp_path / PAIRS.name, PAIRS), table)
+
+
+def test_a_condition_that_no_image_has_in_every_run_is_not_run() -> None:
+    rows = [
+        {"arm": "llm", "seed": seed, "dataset": name, "image": f"{name}{image}",
+         "snr_db": float("nan") if name == "B" and image == seed else 1.0 + image + seed}
+        for name in "AB" for seed in range(2) for image in range(2)
+    ]  # fmt: skip
+    conditions = (parse_condition("llm[dataset=A]"), parse_condition("llm[dataset=B]"))
+    asked = {"filters": {}, "average_over": (), "usual": Usual(common_cases=True)}
+    with pytest.raises(NotThere, match=r"no image has a snr_db in every run of llm\[dataset=B\]"):
+        resolve(pd.DataFrame(rows), "snr_db", conditions, **asked)
+    rows[-1]["snr_db"] = rows[-4]["snr_db"] = 3.0
+    found = resolve(pd.DataFrame(rows), "snr_db", conditions, **asked)
+    assert found.values_b.shape == (2, 1)

@@ -109,6 +109,14 @@ def test_claims_that_are_not_there_and_doubled_names_are_refused_in_one_line() -
         Analysis.model_validate(changed)
 
 
+def test_two_claims_of_one_comparison_are_refused_before_any_run() -> None:
+    values = load_analysis(analyses_folder() / "boost.yaml").model_dump()
+    again = {**values["claims"][0], "id": "again", "family": None, "where": {"split": "val"}}
+    changed = {**values, "claims": [*values["claims"], again]}
+    with pytest.raises(ValidationError, match="and 'again' both compare iou of llm and cnn"):
+        Analysis.model_validate(changed)
+
+
 def test_the_shipped_mechanisms_name_claims_that_stand_on_the_page() -> None:
     analysis = load_analysis(analyses_folder() / "mechanisms.yaml")
     assert [one.id for one in analysis.mechanisms] == [
