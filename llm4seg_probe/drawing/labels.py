@@ -26,6 +26,7 @@ class Measure:
 MEASURES: dict[str, Measure] = {
     **{score.name: Measure(score.label, score.unit) for score in OURS.values()},
     "activation_iou": Measure("Activation IoU", "0 to 1"),
+    "snr_db": Measure("signal-to-noise ratio", "dB"),
 }
 
 SITES: dict[str, str] = {
