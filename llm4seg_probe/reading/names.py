@@ -217,7 +217,9 @@ def files_of(patterns: Iterable[str | Path], error: type[UserError]) -> list[Pat
         path = Path(pattern)
         paths = [path] if path.exists() else _matches(str(pattern))
         if not paths:
-            raise error(f"{pattern} does not exist")
+            raise error(
+                f"{pattern} does not exist: give a run.pt, the folder of a run, or a glob in quotes"
+            )
         runs = (one / "run.pt" for one in paths)
         files.update(
             (run if run.is_file() else one, None) for run, one in zip(runs, paths, strict=True)

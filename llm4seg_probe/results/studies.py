@@ -223,7 +223,7 @@ def read(folder: str | Path) -> Study:
         For a folder that holds no results, and for a table that cannot be read.
     """
     place = Path(folder)
-    if not place.is_dir():
+    if not (place / "analysis.yaml").is_file():
         raise ConfigError(f"{place}: is no folder of results; give one that a sweep has written")
     results = read_results(place)
     say_left_out(place, results.left_out)
