@@ -106,7 +106,7 @@ def test_an_arm_that_was_measured_elsewhere_is_not_run(scores):
     held = scores.copy()
     held.loc[held["arm"] == "llm", "split"] = "val"
     _, claims = judge([claim(where={"split": "test"})], {"scores": held})
-    assert claims["reason"][0] == "no rows of llm with split=test"
+    assert claims["reason"][0] == "no rows of llm with split=test, checkpoint=best"
 
 
 def test_two_claims_cannot_share_an_id_or_a_comparison(scores):
