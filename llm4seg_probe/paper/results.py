@@ -107,11 +107,9 @@ def results_for(
     seeds at least. Of several folders the larger size is taken, then the larger number of runs,
     then the first by name.
 
-    Raises ConfigError for an analysis that there is not, UserError for ``reports`` that are not.
+    Raises ConfigError for an analysis that there is not.
     """
     folder = reports_folder() if reports is None else Path(reports)
-    if reports is not None and not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder of reports")
     fitting = sorted(
         (_rank(path), path)
         for path in _results_in(folder)

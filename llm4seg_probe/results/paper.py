@@ -134,12 +134,14 @@ def figure(
     Raises
     ------
     UserError
-        For a figure that there is not.
+        For a figure, or a folder of reports, that there is not.
     """
     if name not in _QUESTIONS:
         raise UserError(unknown("figure of the paper", name, _QUESTIONS))
     asked = _QUESTIONS[name]
     folder = None if reports is None else Path(reports)
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder of reports")
     chosen = results_for(
         asked.analysis if analysis is None else analysis, reports=folder, needs=asked.needs,
         conditions=asked.conditions, seeds=asked.seeds, engine=engine,

@@ -153,6 +153,13 @@ def test_scores_of_runs_are_those_of_the_command(trained: dict[str, Path], tmp_p
     is_whole(found, tmp_path / "saved", figure=False)
 
 
+def test_a_folder_of_reports_that_is_not_there_is_refused_before_any_training(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match="nowhere: there is no such folder of reports"):
+        lp.paper.figure("maps", reports=tmp_path / "nowhere")
+
+
 def test_what_a_run_costs_is_known_without_running_it(tiny_config, tmp_path: Path) -> None:
     found = lp.show(tiny_config)
     assert {"encoder", "adapters", "layer"} <= set(found.table["part"])

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from small_results import IOU, write_small_results
 
 from llm4seg_probe.config import Config
-from llm4seg_probe.errors import ConfigError, TableError, UserError
+from llm4seg_probe.errors import ConfigError, TableError
 from llm4seg_probe.paper.results import conditions_in, reports_folder, results_for
 from llm4seg_probe.study.engines.local import LocalEngine
 
@@ -108,10 +108,3 @@ def test_without_results_a_small_run_is_made_once(tiny_config: Config, tmp_path:
 def test_an_unknown_analysis_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown analysis 'layer'\. Did you mean 'layers'"):
         results_for("layer", reports=tmp_path)
-
-
-def test_a_named_folder_that_is_not_there_is_refused_before_anything_is_trained(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(UserError, match="nowhere: there is no such folder of reports"):
-        results_for("maps", reports=tmp_path / "nowhere")
