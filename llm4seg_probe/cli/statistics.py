@@ -42,7 +42,7 @@ Dataset = Annotated[
 Fold = Annotated[str | None, typer.Option(help="Column of the folds of a cross-validation.")]
 TestShare = Annotated[
     float | None,
-    typer.Option(help="Share of a fold's test data; one over the number of folds if not given."),
+    typer.Option(help="Share of a fold's test data; by default as cases show, or 1 / folds."),
 ]
 Where = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""Whose images these are: tables of groups matched to images by name, and patients in the files.
+"""Groups of images: tables of them matched to images by name, and patients in the files.
 
 What a table or a DICOM file states is used; what only the names suggest is asked about.
 """

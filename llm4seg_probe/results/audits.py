@@ -147,7 +147,8 @@ def audit(
     n : int, optional
         Runs behind each printed mean, if the table does not say.
     test_share : float, optional
-        Share of the data in the test part of a fold; one over the number of folds.
+        Share of the data in the test part of a fold; as the cases show, else one over the number
+        of folds.
     margin : float, optional
         Smallest difference that matters; half a point of fractions and percentages unless given.
     alpha, bootstrap, lower_is_better, unpaired, decimal, infinite_as, absent

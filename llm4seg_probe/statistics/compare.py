@@ -92,9 +92,10 @@ def compare(
     where : mapping
         Column to value: the rows that are compared.
     average_over : sequence of str
-        Columns, such as ``class``, that are averaged over within a case.
+        Columns, such as ``fold``, that are averaged over; one of classes is, unasked.
     fold, test_share
-        Column of the folds, and the share of the data in the test part of one: the corrected
+        Column of the folds, recognised unless named, and the share of the data in the test part
+        of one, as the cases show unless named, else one over their number: the corrected
         resampled t-test over folds (and seeds, if they repeat them).
     margin : float, optional
         Smallest difference that matters, in the score's unit; half a point (0.005 of a fraction,

@@ -1,8 +1,8 @@
 """Leave out the rows that sum others up: by their words, and by what they hold.
 
 Words are a list, and no list knows every language; what a row holds is the same in all of them. A
-row that no word gives away is left out where it equals the mean, median, SD or sum of the others in
-every arm.
+row that no word gives away is left out where it equals what sums the others up (mean, SD, quartile,
+number and the like) in every arm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ _SUMMARIES = frozenset(
         "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble",
         "summary", "all", "macro", "micro", "weighted", "sum", "best", "ø", "μ", "mw",
         "mittel", "mittelwert", "durchschnitt", "gesamt", "summe", "standardabweichung",
-        "dev", "stddev", "quantile", "quartile", "percentile", "min", "max", "minimum", "maximum",
         "dev", "stddev", "quantile", "quartile", "percentile", "min", "max", "minimum", "maximum",
         "moyenne", "somme", "media", "mediana", "promedio", "suma", "totale", "somma",
         "média", "médio", "soma", "mediane", "médiane", "平均", "均值", "总计", "合计",
@@ -160,6 +159,8 @@ def _without_sums(
     decimals = _decimals(table[score])
     rows = pd.DataFrame({"name": name, "value": values, **{key: table[key] for key in keys}})
     sums = _sums_among_numbers(rows, keys, odd, decimals) if odd else _means(rows, keys, decimals)
+    if role == "case" and not set(sums.values()) & {"mean", "SD"}:
+        sums = {}  # a case of Dice 1 is the largest, as others are, and sums nothing up
     least = _FEWEST_DECIMALS if odd or rows.groupby(keys).ngroups >= _MANY else _SURE_DECIMALS
     if numbers and sums and decimals < least:
         told = "; ".join(f"{value}: their {kind}" for value, kind in sums.items())

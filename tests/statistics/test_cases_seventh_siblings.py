@@ -202,3 +202,18 @@ def test_random_splits_under_the_name_of_seeds_are_asked_about(tmp_path) -> None
     means = pd.concat(parts).groupby(["method", "seed"])["dice"].mean()
     d = (means["ours"] - means["unet"]).to_numpy()
     assert right.row["p_t"] == pytest.approx(corrected_t(d, 0.5), rel=1e-6)
+
+
+@COMMANDS
+@pytest.mark.parametrize("name", [100, "q1"])
+def test_a_case_that_is_as_good_as_the_best_sums_nothing_up(tmp_path, command, name):
+    table = per_case(cases=8)
+    if name == 100:
+        table["case"] = table["case"].str[1:].astype(int)
+    first = table["case"].iloc[0]
+    extra = table[table["case"] == first].assign(case=name, dice=1.0)
+    table.loc[table["case"] == first, "dice"] = 1.0
+    told = tell(tmp_path, command, pd.concat([table, extra]).round(4).to_csv(index=False),
+                "--baseline", "unet")  # fmt: skip
+    assert told.row["n_cases"] == 9
+    assert "rows sum others up" not in told.text

@@ -93,7 +93,8 @@ def audit(
     n : int, optional
         Runs behind each printed mean, if the table does not say.
     test_share : float, optional
-        Share of the data in the test part of a fold; one over the number of folds.
+        Share of the data in the test part of a fold; as the cases show, else one over the number
+        of folds.
     margin : float, optional
         Smallest difference that matters; half a point (0.005 of a fraction, 0.5 of a percentage)
         unless given. Without one, for a score that is no fraction, nothing is said about
