@@ -10,7 +10,7 @@ from test_attention import drawn_table as attention_table
 from test_attribute import attribute_arrays, attribute_table
 from test_attribute_randomised import randomised_rows
 from test_calibration import drawn_bins
-from test_decode import decode_rows
+from test_decode_figures import decode_rows
 from test_denoise import drawn_tables as denoise_tables
 from test_field import field_arrays
 from test_lens import distance_rows, word_rows
