@@ -14,8 +14,9 @@ from llm4seg_probe.column_words import SIDES, words
 from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.scores import SCORES, Score
 
-_OTHERS_TOO = frozenset(("entropy",))
-"""Names of ours by which others call another quantity: nothing follows from them."""
+_OTHERS_TOO = frozenset(("entropy", "noise", "iou_gap", "loss_gap"))
+"""Names of ours by which others call another quantity, or one that improves by shrinking: nothing
+follows from them."""
 _BY_NAME: dict[str, Score] = {
     **{other: score for score in reversed(SCORES.values()) for other in score.synonyms},
     **{name: score for name, score in SCORES.items() if name not in _OTHERS_TOO},

@@ -130,12 +130,23 @@ def _fold_share(part: pd.DataFrame, columns: Columns, fold: str) -> FoldShare:
                 f"share is taken to be {share:.3g} (--test-share)",
             )
     many = not own and count > _MOST_FOLDS
-    repeated = ", which is wrong if these are repetitions of fewer folds" if many else ""
+    skipped = _skipped(part[fold])
+    unless = ", which is wrong if these are repetitions of fewer folds" if many else ""
+    if skipped:
+        unless = f", which is wrong if there is a fold {some_of(skipped)} too, of which the table has nothing"
     return FoldShare(
         1 / count,
-        f"{count} folds: the test share is taken to be 1/{count} (--test-share){repeated}",
-        many,
+        f"{count} folds: the test share is taken to be 1/{count} (--test-share){unless}",
+        many or bool(skipped),
     )
+
+
+def _skipped(folds: pd.Series) -> list[int]:
+    """Numbers that are missing between those of the folds: 1 and 3 of 0, 2 and 4."""
+    numbers = pd.to_numeric(folds, errors="coerce").drop_duplicates()
+    if numbers.isna().any() or (numbers % 1).any() or numbers.max() > 2 * len(numbers) + 1:
+        return []
+    return sorted(set(range(int(numbers.min()), int(numbers.max()))) - set(numbers.astype(int)))
 
 
 _MOST_FOLDS = 10

@@ -24,7 +24,8 @@ _COUNTS = frozenset(
 )  # fmt: skip
 """Numbers of voxels that nnU-Net writes beside the scores."""
 _DATASET = re.compile(r"(Dataset|Task)\d{3}_.+")
-_FOLD = re.compile(r"(?:fold|cv|split)[_-]?(\d+|all)", re.IGNORECASE)
+_FOLD = re.compile(r"(?:fold|cv|split|f)[_=-]?(\d+|all)", re.IGNORECASE)
+_ARM_FOLD = re.compile(r"(?P<arm>.+?)[_.-]fold[_=-]?(?P<fold>\d+)", re.IGNORECASE)
 _GATHERED = re.compile(r"crossval_results.*|cv_niftis.*", re.IGNORECASE)
 """Folders in which nnU-Net gathers the cases of all folds."""
 _SEED = re.compile(
@@ -199,15 +200,15 @@ def _places(files: Sequence[Path]) -> list[dict[str, Any]]:
         place: dict[str, Any] = {"dataset": None, "arm": "", "seed": None, "fold": None}
         rest = []
         for depth, part in enumerate(trail):
-            fold, seed, trainer = (
-                _FOLD.fullmatch(part),
-                _SEED.fullmatch(part),
-                _TRAINER_SEED.fullmatch(part),
-            )
+            fold, seed = _FOLD.fullmatch(part), _SEED.fullmatch(part)
+            trainer, of_arm = _TRAINER_SEED.fullmatch(part), _ARM_FOLD.fullmatch(part)
             if _DATASET.fullmatch(part):
                 place["dataset"] = part
             elif fold and fold[1].isdigit():
                 place["fold"] = int(fold[1])
+            elif of_arm and place["fold"] is None:
+                place["fold"] = int(of_arm["fold"])
+                rest.append(of_arm["arm"])
             elif place["seed"] is None and (seed or depth in numbered):
                 place["seed"] = int(seed[1] if seed else part)
             elif trainer and part in trainers:

@@ -334,6 +334,8 @@ def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: lis
         if finer and words(finer) not in _SETTINGS | _NO_PARTS and not _is_whole(table[finer]):
             cause += f", or, if these are parts of one {'case' if columns.case else 'run'}, "
             cause += f"--average-over {finer}"
+            if not columns.dataset and not pd.api.types.is_numeric_dtype(table[finer].dtype):
+                cause += f", or, if these are data sets, --dataset {finer}"
     raise TableError(
         f"{len(alike)} rows for {which} (doubled in seeds {some_of(seeds.tolist())}): {cause}"
     )

@@ -148,7 +148,7 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
         for start, (what, remedy) in _NO_TEXT.items():
             if content.startswith(start):
                 raise TableError(f"{path} is {what}, and no CSV table: {remedy}")
-        if b"\x00" in content[:4096]:
+        if b"\x00" in content[:4096] or b"\x1b" in content[:4096]:  # ESC: ISO-2022, or colours
             raise TableError(
                 f"{path} is not a readable CSV table: it holds bytes that are no text. Save it as "
                 "UTF-8"

@@ -108,3 +108,71 @@ def test_a_label_that_names_the_cases_is_no_class(tmp_path, command):
     assert "Label = case" in told.text
     assert "averaged over" not in told.text
     assert told.row["n_cases"] == 12
+
+
+@COMMANDS
+@pytest.mark.parametrize("score", ["iou_gap", "loss_gap", "noise"])
+def test_the_direction_of_a_gap_is_asked(tmp_path, command, score):
+    told = tell(tmp_path, command, per_seed_csv(header=f"method,seed,{score}"))
+    assert told.code == 2
+    assert f"is a higher or a lower '{score}' better?" in told.text
+
+
+@COMMANDS
+def test_an_ensemble_of_seeds_is_none_of_them(tmp_path, command):
+    rows = per_seed_csv() + "unet,ens5,0.84\nours,ens5,0.86\n"
+    told = tell(tmp_path, command, rows, "--baseline", "unet")
+    assert told.row["n_seeds"] == 5
+    assert "2 rows sum others up (seed ens5): left out" in told.text
+
+
+@COMMANDS
+def test_escapes_of_another_encoding_are_no_text(tmp_path, command):
+    path = tmp_path / "table.csv"
+    path.write_bytes(per_seed_csv(names=("提案", "基準")).encode("iso2022_jp"))
+    told = tell(tmp_path, command, path)
+    assert (told.code, "Save it as UTF-8" in told.text) == (2, True)
+
+
+@COMMANDS
+@pytest.mark.parametrize("form", ["{arm}_fold{fold}", "{arm}/f{fold}", "{arm}-fold-{fold}"])
+def test_folds_in_names_of_folders_are_folds(tmp_path, command, form):
+    paths = [
+        summary(
+            tmp_path / "results" / form.format(arm=arm, fold=fold),
+            {f"p{case:02d}": {"1": 0.7 + gain + 0.001 * case} for case in range(fold, 20, 5)},
+        )
+        for arm, gain in (("unet", 0.0), ("ours", 0.02))
+        for fold in range(5)
+    ]
+    told = tell(tmp_path, command, paths, "--baseline", "unet")
+    assert (told.row["a"], told.row["n_seeds"]) == ("ours", 5)
+    assert told.row["mean_a"] - told.row["mean_b"] == pytest.approx(0.02, abs=1e-9)
+
+
+@COMMANDS
+@pytest.mark.parametrize(
+    ("folds", "doubt"),
+    [((0, 2, 4), "a fold 1, 3 too"), ((1, 2, 5), "a fold 3, 4 too"), ((1, 2, 3), None)],
+)
+def test_folds_that_are_missing_between_others_are_a_doubt(tmp_path, command, folds, doubt):
+    rows = [
+        f"{arm},{fold},{0.7 + gain + 0.013 * (fold % 3) + 0.002 * fold * gain:.4f}"
+        for arm, gain in (("unet", 0.0), ("ours", 0.02))
+        for fold in folds
+    ]
+    told = tell(tmp_path, command, "\n".join(["method,fold,dice", *rows]), "--baseline", "unet")
+    assert "3 folds: the test share is taken to be 1/3" in told.text
+    assert ("which is wrong if there is" in told.text) == (doubt is not None)
+    assert doubt is None or doubt in told.text
+
+
+@COMMANDS
+def test_data_under_a_column_of_any_name_can_be_named(tmp_path, command):
+    parts = [per_case(seed=n).assign(provenance=name) for n, name in enumerate(("Oslo", "Bonn"))]
+    table = pd.concat(parts)
+    told = tell(tmp_path, command, table.to_csv(index=False), "--baseline", "unet")
+    assert "or, if these are data sets, --dataset provenance" in told.text
+    right = tell(tmp_path, command, table.to_csv(index=False), "--baseline", "unet",
+                 "--dataset", "provenance")  # fmt: skip
+    assert sorted(right.rows["dataset"]) == ["Bonn", "Oslo"]
