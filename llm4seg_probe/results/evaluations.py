@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from llm4seg_probe import tables
-from llm4seg_probe.errors import CheckpointError
-from llm4seg_probe.reading.names import files_of
+from llm4seg_probe import progress, tables
+from llm4seg_probe.results.probes import sources_of
 from llm4seg_probe.results.result import Result
+from llm4seg_probe.results.runs import Runs, Trained
 from llm4seg_probe.scores import PRINTED
 from llm4seg_probe.training.evaluation import scores_of
+from llm4seg_probe.training.stored_run import Run
 
 
 class Scored(Result):
@@ -41,24 +42,29 @@ class Scored(Result):
 
 
 def evaluate(
-    runs: str | Path | Sequence[str | Path],
+    runs: str | Path | Run | Trained | Runs | Sequence[str | Path | Run | Trained],
     *,
     data: str | Path | None = None,
     split: str = "test",
-    device: str = "auto",
+    network: str | None = None,
+    device: str | None = None,
 ) -> Scored:
     """Score runs on one side of their split, or on the images of another folder.
 
     Parameters
     ----------
-    runs : str, Path or sequence of them
-        Paths of ``run.pt``, or globs of them.
+    runs : run, path, glob, or several
+        Runs as :func:`llm4seg_probe.load`, :func:`llm4seg_probe.train` or
+        :func:`llm4seg_probe.runs` give them, or by the paths of their ``run.pt``.
     data : str or Path, optional
         A folder of images with masks, instead of the runs' own.
     split : {"test", "val", "train"}
         The side of the run's own split.
-    device : str
-        Where it is computed: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    network : str, optional
+        For runs whose network is from outside: ``package.module:callable``.
+    device : str, optional
+        Where they are computed, ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. By default
+        ``auto``, and an opened run where it lies.
 
     Returns
     -------
@@ -72,6 +78,6 @@ def evaluate(
     DataError
         For images that cannot be read, or lack their masks.
     """
-    paths = files_of([runs] if isinstance(runs, str | Path) else runs, CheckpointError)
-    folder = None if data is None else Path(data)
-    return Scored(scores_of(paths, split=split, data=folder, device=device))
+    sources = sources_of(runs, split, data, network, device)
+    opened = (source.open().run for source in progress.track(sources, "Scoring"))
+    return Scored(scores_of(opened, split=split, data=None if data is None else Path(data)))

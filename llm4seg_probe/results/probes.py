@@ -200,8 +200,8 @@ def sources_of(
             ]
         else:
             raise UserError(
-                f"a {type(one).__name__} cannot be probed: give a run (lp.load), the path of a "
-                "run.pt, a glob of them, or a torch network with images"
+                f"a {type(one).__name__} is no run: give one (lp.load), the path of a run.pt or a "
+                "glob of them; a probe takes a torch network with images, too"
             )
     if not found:
         raise CheckpointError("there is no run to probe: give at least one")

@@ -133,7 +133,10 @@ def _fold_share(part: pd.DataFrame, columns: Columns, fold: str) -> FoldShare:
     skipped = _skipped(part[fold])
     unless = ", which is wrong if these are repetitions of fewer folds" if many else ""
     if skipped:
-        unless = f", which is wrong if there is a fold {some_of(skipped)} too, of which the table has nothing"
+        unless = (
+            f", which is wrong if there is a fold {some_of(skipped)} too, of which the table has "
+            "nothing"
+        )
     return FoldShare(
         1 / count,
         f"{count} folds: the test share is taken to be 1/{count} (--test-share){unless}",

@@ -24,8 +24,8 @@ from llm4seg_probe.statistics.rows import as_text
 
 _SUMMARIES = frozenset(
     (
-        "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble", "ens",
-        "summary", "all", "macro", "micro", "weighted", "sum", "best", "ø", "μ", "mw",
+        "mean", "average", "avg", "std", "sd", "stdev", "median", "overall", "total", "ensemble",
+        "ens", "summary", "all", "macro", "micro", "weighted", "sum", "best", "ø", "μ", "mw",
         "mittel", "mittelwert", "durchschnitt", "gesamt", "summe", "standardabweichung",
         "dev", "stddev", "quantile", "quartile", "percentile", "min", "max", "minimum", "maximum",
         "moyenne", "somme", "media", "mediana", "promedio", "suma", "totale", "somma",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from torch import Tensor, nn
 
-from llm4seg_probe import progress, tables
+from llm4seg_probe import tables
 from llm4seg_probe.config import Config
 from llm4seg_probe.data.collection import Collection
 from llm4seg_probe.data.splits import Split
 from llm4seg_probe.models.network import load_portable_state
 from llm4seg_probe.training.compute import computing
 from llm4seg_probe.training.finite_answers import refuse_overflow
-from llm4seg_probe.training.stored_run import load
+from llm4seg_probe.training.stored_run import Run
 from llm4seg_probe.training.tasks.registry import part_of
 
 
@@ -54,19 +54,14 @@ def score_checkpoints(
 
 
 def scores_of(
-    checkpoints: Sequence[Path],
-    *,
-    split: str = "test",
-    data: Path | None = None,
-    device: str = "auto",
+    runs: Iterable[Run], *, split: str = "test", data: Path | None = None
 ) -> pd.DataFrame:
-    """Score each run's checkpoint on one side of its split, or on the images of ``data``.
+    """Score each run, as it is open, on one side of its split, or on the images of ``data``.
 
     Raises CheckpointError for a run that gives finite numbers for none of them.
     """
     rows = []
-    for path in progress.track(checkpoints, "Scoring"):
-        run = load(path, device=device)
+    for run in runs:
         collection = run.collection(data)
         wanted = set(run.images(split, data))
         samples = [sample for sample in collection.samples if sample.image in wanted]

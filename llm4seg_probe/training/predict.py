@@ -163,7 +163,7 @@ def predicted(
             raw = read_new(path, images, modality, run.config.data.modality)
         except DataError as error:
             raise DataError(
-                f"{error}. Repair it or take it out; {done} of {len(paths)} images are done"
+                f"{error}. {done} of {len(paths)} images are done; take it out to go on without it"
             ) from error
         with computing(run.config.compute):
             probable, masks = _predicted(run, raw, path, keep=probabilities)

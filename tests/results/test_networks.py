@@ -177,7 +177,7 @@ def test_images_go_with_networks_and_splits_with_runs(unet: UNet, batch) -> None
         lp.rank(unet, *batch, split="val")
     with pytest.raises(SiteError, match="unknown site 'nowhere'"):
         lp.rank(unet, *batch, sites=["nowhere"])
-    with pytest.raises(UserError, match="a int cannot be probed"):
+    with pytest.raises(UserError, match="a int is no run"):
         lp.rank(3)
 
 

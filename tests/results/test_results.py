@@ -151,6 +151,10 @@ def test_scores_of_runs_are_those_of_the_command(trained: dict[str, Path], tmp_p
     assert found.table["iou"].tolist() == pytest.approx(rows["iou"].tolist(), rel=1e-9)
     assert found.summary["iou"].tolist() == pytest.approx([rows["iou"].mean()], rel=1e-9)
     is_whole(found, tmp_path / "saved", figure=False)
+    for opened in (lp.load(trained["cnn-0"]), lp.runs(trained["cnn-0"])):
+        assert lp.evaluate(opened, split="val").table.equals(found.table)
+    with pytest.raises(UserError, match="a int is no run: give one"):
+        lp.evaluate(3)
 
 
 def test_a_folder_of_reports_that_is_not_there_is_refused_before_any_training(

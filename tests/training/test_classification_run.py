@@ -107,7 +107,7 @@ def test_the_probabilities_are_those_of_the_network(run, config, data):
 
 
 def test_scores_are_those_of_evaluate(run, tmp_path):
-    table = scores_of([run / "run.pt"], device="cpu")
+    table = scores_of([load(run / "run.pt", device="cpu")])
     stored = tables.read_table(run / "scores.csv", tables.SCORES)
     stored = stored[(stored["checkpoint"] == "best") & (stored["split"] == "test")]
     np.testing.assert_allclose(table["image_auroc"], stored["image_auroc"])
