@@ -21,7 +21,11 @@ SIDES: dict[str, str] = {
 }
 """Words for the side of a split, in names and in cells."""
 
-_PREFIX = re.compile(r"^(metrics?|summary|params?|config|tags|hparams|hyperparameters|args)[_./]")
+_PREFIX = re.compile(
+    r"^(metrics?|summary|params?|config|tags|hparams|hyperparameters|args)"
+    r"(?:[./]|_(?!(?:name|id|file|key|type|group|index|no|number|set)s?$))"
+)
+"""What an export writes before a name: ``params_seed`` is a seed, ``metric_name`` is none."""
 _SETTING = re.compile(r"^(params?|config|hparams|hyperparameters|args)[_./]", re.IGNORECASE)
 
 
@@ -32,7 +36,7 @@ def plain(name: object) -> str:
     ('iou', 'patient_id')
     """
     text = unicodedata.normalize("NFKC", str(name))
-    without_unit = re.sub(r"[(\[].*?[)\]]|%", "", text)
+    without_unit = re.sub(r"[(\[][^()\[\]]*[)\]]|%", "", text)
     return _joined(without_unit) or _joined(text)
 
 

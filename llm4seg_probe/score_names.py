@@ -14,6 +14,13 @@ from llm4seg_probe.column_words import SIDES, words
 from llm4seg_probe.errors import ConfigError
 from llm4seg_probe.scores import SCORES, Score
 
+_LONGEST = 6
+"""Words of a score's name: longer stretches of a column's name are none."""
+_FALSE_POSITIVES = re.compile(
+    r"\bFPs\b|\bfps(?=[ _]*(?:/|\bper\b|per_|\bat\b|at_)[ _]*"
+    r"(?:image|img|scan|case|patient|volume|slice|exam|study|subject|mm))|\bfps_(?=per_)",
+)
+"""False positives, and no frames per second: the plural, or a number of them in each image."""
 _OTHERS_TOO = frozenset(("entropy", "noise", "iou_gap", "loss_gap"))
 """Names of ours by which others call another quantity, or one that improves by shrinking: nothing
 follows from them."""
@@ -103,7 +110,8 @@ def parse_score(name: object) -> ScoreName:
     >>> parse_score("precision at 95 recall").score.name, parse_score("Dice drop").score
     ('precision', None)
     """
-    whole = words(_MARKED.sub(" ", str(name)))
+    name = _FALSE_POSITIVES.sub("false positives ", str(name))
+    whole = words(_MARKED.sub(" ", name))
     if whole in _BY_NAME and not _MINUS.match(str(name)):
         return ScoreName(_BY_NAME[whole])
     parts = [part for part in whole.split("_") if part]
@@ -180,7 +188,7 @@ def _scores_of(kept: list[str]) -> dict[tuple[int, int], Score]:
 
 def _spans(length: int) -> Iterator[tuple[int, int]]:
     """Stretches of words, the longest first, of equal ones the last."""
-    for size in range(length, 0, -1):
+    for size in range(min(length, _LONGEST), 0, -1):
         for start in range(length - size, -1, -1):
             yield start, start + size
 

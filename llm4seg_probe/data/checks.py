@@ -146,6 +146,8 @@ def tell_of_first(collection: Collection) -> None:
     first = collection.samples[0]
     try:
         _, found = inspect_files(collection, first)
+        raw = collection.read(first)
+        found += scale(first, raw, np.ptp(raw.image) == 0)
     except DataError:
         return  # training reads it, and says why it cannot
     for finding in found:

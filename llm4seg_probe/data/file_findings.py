@@ -15,6 +15,8 @@ from llm4seg_probe.data.places import Place
 
 _SAYS_NOTHING = ("OT", "SC", "SEG", "PR")
 """DICOM's names of what is no modality: other, secondary capture, segmentation, presentation."""
+_SOFT_TISSUE = -50.0
+"""Hounsfield units below which fat lies (-100) and air, of which some is in nearly every CT."""
 _FINEST, _COARSEST = 0.005, 50.0
 """Millimetres between pixels below and above which the unit is doubted."""
 
@@ -26,10 +28,28 @@ def scale(sample: Sample, raw: RawImage, constant: bool) -> Iterator[Finding]:
         what = f"a photograph is on a scale of 0 to 255; this image runs from {low:g} to {high:g}"
         advice = "State its modality (ct, mr) if these are units of their own, or store 8 bits"
         yield Finding("warning", "scale", (sample.image,), what, advice)
+    if sample.modality == "ct" and not constant and (wrong := _no_hounsfield(low, high)):
+        advice = (
+            "CT's window cuts Hounsfield units (air is -1000, water 0): rescale the files, or "
+            "state another modality"
+        )
+        yield Finding("warning", "scale", (sample.image,), wrong, advice)
     if raw.spacing and not all(_FINEST <= mm <= _COARSEST for mm in raw.spacing):
         what = f"pixels are {' x '.join(f'{mm:.3g}' for mm in raw.spacing)} mm apart"
         advice = "Look whether the header's lengths are millimetres, and its unit is stated"
         yield Finding("warning", "spacing", (sample.image,), what, advice)
+
+
+def _no_hounsfield(low: float, high: float) -> str:
+    """Why numbers that are called CT's seem to be no Hounsfield units; empty where they may be."""
+    if low >= -1 and high <= 1:
+        return "a CT lies between -1 and 1: it seems to be scaled already"
+    if low > _SOFT_TISSUE:
+        return (
+            f"a CT has nothing below {_SOFT_TISSUE:g}, neither air nor fat (files often start at "
+            "0, 1024 too high)"
+        )
+    return ""
 
 
 def modality(sample: Sample) -> Iterator[Finding]:

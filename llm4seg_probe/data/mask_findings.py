@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from llm4seg_probe.data import formats, mask_values
-from llm4seg_probe.data.collection import Collection, Sample
+from llm4seg_probe.data.collection import FOREGROUND, Collection, Sample
 from llm4seg_probe.data.findings import Finding
 from llm4seg_probe.errors import DataError
 
@@ -39,6 +39,13 @@ def mask_labels(collection: Collection, sample: Sample, path: Path) -> Iterator[
             what = f"masks hold labels that dataset.json does not name: {_listed(unnamed)}"
             advice = "They count as background; name them if they are classes"
             yield Finding("warning", "mask values", names, what, advice)
+        if len(collection.labels) > 1 and collection.classes == (FOREGROUND,) and (
+            FOREGROUND not in collection.labels
+        ):  # fmt: skip
+            named_classes = list(collection.labels)
+            what = f"the labels {', '.join(named_classes[:8])} are read as one class"
+            advice = f"Name them to keep them apart (--classes {','.join(named_classes[:8])})"
+            yield Finding("warning", "classes", names, what, advice)
         return
     negative = [value for value in values if value < 0]
     if negative:

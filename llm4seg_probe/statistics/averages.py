@@ -76,9 +76,7 @@ def _with_empty_rows(
     own is lacking in none of them. Raises TableError for a table without cases in which a run
     lacks some.
     """
-    crossed = list(average_over)
-    if columns.case is not None:
-        crossed = [name for name in crossed if _has_several(rows, name, columns)]
+    crossed = _crossing(rows, columns, average_over)
     if not crossed:
         return rows
     nested = [name for name in average_over if name not in crossed]
@@ -107,6 +105,13 @@ def _with_empty_rows(
     return whole[list(rows.columns)]
 
 
+def _crossing(rows: pd.DataFrame, columns: Columns, average_over: Sequence[str]) -> list[str]:
+    """Columns of which a case has several values; all of them where there are no cases."""
+    if columns.case is None:
+        return list(average_over)
+    return [name for name in average_over if _has_several(rows, name, columns)]
+
+
 def _has_several(rows: pd.DataFrame, name: str, columns: Columns) -> bool:
     """Whether a case has several values of a column: in any run, of folds in one run."""
     case = [name for name in (columns.dataset, columns.group, columns.case) if name]
@@ -117,8 +122,12 @@ def _has_several(rows: pd.DataFrame, name: str, columns: Columns) -> bool:
 def lacks_rows(table: pd.DataFrame, columns: Columns, average_over: Sequence[str]) -> bool:
     """Whether some run or case has no row of something that is averaged over."""
     within = [columns.dataset] if columns.dataset else []
-    units = table[columns.keys].drop_duplicates()
-    parts = table[[*within, *average_over]].drop_duplicates()
+    crossed = _crossing(table, columns, average_over)
+    if not crossed:
+        return False
+    nested = [name for name in average_over if name not in crossed]
+    units = table[[*columns.keys, *nested]].drop_duplicates()
+    parts = table[[*within, *crossed]].drop_duplicates()
     return _crossed(units, parts, within) > len(table)
 
 

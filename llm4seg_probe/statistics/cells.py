@@ -39,6 +39,9 @@ EMPTY = frozenset(
 )  # fmt: skip
 """Cells that hold nothing, in lower case."""
 
+_LONGEST = 500
+"""Letters of a number with all its marks: a longer cell is none."""
+_SHOWN = 60
 _INFINITE = re.compile(r"([+-]?)(inf|infinity|∞|1\.#inf|\\infty)", re.IGNORECASE)
 _BOOLEAN = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 _MARKS = "*†‡§¶#↑↓▲▼✓"
@@ -69,6 +72,8 @@ def undressed(cell: str) -> str:
     >>> undressed("**88.4 ± 1.2**"), undressed(r"$\mathbf{88.4 \pm 1.2}$"), undressed("−0.5*")
     ('88.4 ± 1.2', '88.4 ± 1.2', '-0.5')
     """
+    if len(str(cell)) > _LONGEST:
+        return str(cell)
     text = re.sub(r"[\s\u200b\ufeff]+", " ", str(cell)).strip()
     text = re.sub(r"^[=]?\"(.*)\"$", r"\1", text).lstrip("'").strip()
     text = re.sub(r"[−‐‑‒–—﹣－](?=[\d.∞i])", "-", text)
@@ -165,8 +170,9 @@ def _read(column: pd.Series, decimal: Decimal | None, comma: bool) -> Numbers:
     read = {raw: cell.number(marks.get(raw, ".")) for raw, cell in found.items()}
     for index, raw in rest.items():
         if read[raw] is None:
+            shown = f"{raw[:_SHOWN]}…" if len(raw) > _SHOWN else raw
             raise TableError(
-                f"row {row_of(text, index)}: {name} '{raw}' is not a number: correct it, or leave "
+                f"row {row_of(text, index)}: {name} '{shown}' is not a number: correct it, or leave "
                 "it empty"
             )
     plainly = text[values.notna()]

@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from llm4seg_probe.column_words import plain, words
+from llm4seg_probe.column_words import is_setting, plain, words
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.statistics.nnunet_summary import case_name
 from llm4seg_probe.statistics.roles import NAMES, Recognised, Role, is_side
@@ -26,6 +26,8 @@ def veto(table: pd.DataFrame, role: Role, column: str, found: Recognised) -> str
         return "is never filled"
     if role in ("seed", "group", "fold", "class", "case") and _is_fractional(values):
         return f"holds numbers such as {values.dropna().iloc[0]:g}, so it is no {role}"
+    if role in ("group", "case") and is_setting(column):
+        return f"is a setting, by its name, and no {'patient' if role == 'group' else role}"
     if role == "arm" and values.nunique() == len(table) > 4 and _another_arm(table, column, found):
         return "is another in each row, so it is no arm"
     if role == "group" and values.nunique() > 1 and is_side(values):
@@ -78,6 +80,8 @@ def _veto_unit(table: pd.DataFrame, role: Role, column: str, found: Recognised) 
         return ""
     if values.nunique() == len(table):
         return "is another in each row: it names rows or runs, and no case"
+    if _names_runs(table, column, found):
+        return "is one for each seed or fold, and another in the others: it names runs, and no case"
     bare = values if _is_numeric(values) else values.astype(str).map(case_name).str.casefold()
     if (table[arm].groupby(bare).nunique() < 2).all():
         runs = [table[name] for name in found.columns(("arm", "seed", "fold", "epoch", "class"))]
@@ -90,6 +94,15 @@ def _veto_unit(table: pd.DataFrame, role: Role, column: str, found: Recognised) 
             )
         return "is never the same in two arms: it names runs, and no case"
     return ""
+
+
+def _names_runs(table: pd.DataFrame, column: str, found: Recognised) -> bool:
+    """Whether values and seeds (of a fold) go together one by one: of folds these may be cases."""
+    run = found.columns(("seed", "fold"))
+    if "seed" not in found.matches or table[column].nunique() < 2:
+        return False
+    pairs = table[[*run, column]].drop_duplicates()
+    return not pairs.duplicated(run).any() and not pairs.duplicated([column]).any()
 
 
 def _is_numbered(values: pd.Series) -> bool:

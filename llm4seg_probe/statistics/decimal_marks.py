@@ -20,7 +20,7 @@ def row_of(text: pd.Series, index: object) -> int:
 
 
 _COMMA_DECIMAL = re.compile(
-    r"[+-]?(\d*,(?!\d{3}$)\d+|0,\d+|\d{4,},\d+|\d+,\d+[eE][+-]?\d+|\d{1,3}(\.\d{3})+,\d+)([eE][+-]?\d+)?"
+    r"[+-]?(\d*,(?!\d{3}$)\d+|0?,\d+|\d{4,},\d+|\d+,\d+[eE][+-]?\d+|\d{1,3}(\.\d{3})+,\d+)([eE][+-]?\d+)?"
 )
 COMMA_GROUPS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)|[+-]?\d{1,3}(,\d{3}){2,}")
 UNSETTLED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")

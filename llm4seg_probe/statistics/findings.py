@@ -221,7 +221,7 @@ def _parts_cases(table: pd.DataFrame, name: str, columns: Columns, most: int = 5
     values = table[name]
     if columns.case is None or not 2 <= values.nunique() <= most or not values.notna().all():
         return False
-    if pd.api.types.is_float_dtype(values.dtype) or plain(name) in SEPARATE:
+    if pd.api.types.is_float_dtype(values.dtype) or plain(name) in (*SEPARATE, *DATES):
         return False
     case = [key for key in (columns.dataset, columns.group, columns.case) if key]
     return bool((table.groupby(case, observed=True)[name].nunique() == 1).all())
@@ -250,6 +250,8 @@ def _is_pooled(table: pd.DataFrame, name: str, arm: str, run: list[str], most: i
         return False
     if (table.groupby(run, observed=True)[name].nunique() > 1).any():
         return False
+    if not table[[*run, name]].drop_duplicates().duplicated([arm, name]).any():
+        return False  # it names the runs of each arm one by one
     by_arm = [frozenset(own) for _, own in as_text(values).groupby(as_text(table[arm]))]
     return len(set(by_arm)) == 1 and len(by_arm) > 1
 

@@ -20,6 +20,8 @@ _OF_NAMES = {
     "centre", "hospital", "clinic", "client", "scanner", "institution", "version",
 }  # fmt: skip
 """Columns whose cells are names, whatever they look like."""
+_LONGEST = 1000
+"""Letters of a column's name."""
 _LARGEST_EXACT = 2.0**53
 """Larger whole numbers are not told apart as they are stored here."""
 _ODD = dict.fromkeys(map(ord, "‐‑‒–−﹣－"), "-") | dict.fromkeys(map(ord, "\ufeff\u200b"), "")
@@ -73,8 +75,13 @@ def is_no_arm(name: object) -> bool:
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its columns' names stripped and normalised.
 
-    Raises TableError where two of them are then the same.
+    Raises TableError where two of them are then the same, or one is a text of its own.
     """
+    long = next((str(name) for name in table.columns if len(str(name)) > _LONGEST), None)
+    if long is not None:
+        raise TableError(
+            f"a column's name of {len(long)} letters ('{long[:40]}…') is none: is it a header?"
+        )
     names = [stripped(name) or f"unnamed {place + 1}" for place, name in enumerate(table.columns)]
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:

@@ -43,6 +43,8 @@ from llm4seg_probe.statistics.summary_rows import without_summaries
 from llm4seg_probe.statistics.table_file import TableFile
 
 _BACKGROUNDS = frozenset(("0", "background", "bg", "hintergrund", "fond"))
+_MOST_SCORES = 40
+"""Names of scores in a column that tells of which score a row is."""
 _METRIC = frozenset(
     ("metric", "metrics", "metric_name", "measure", "score_name", "variable", "quantity")
 )
@@ -136,7 +138,8 @@ def read(file: TableFile, asked: Asked) -> Reading:
     found = recognise(table, _known(table, turned.given), off=off)
     table, found = _told_beside(table, found, findings)
     score = found.matches["score"].column
-    table = without_summaries(table, found, not file.comma_separated, findings)
+    averaged = [column_named(table, name) for name in asked.average_over]
+    table = without_summaries(table, found, not file.comma_separated, findings, averaged)
     table = clean(table, found, findings)
     table[score] = _as_written(table[score], file.table)
     table[score] = _means_alone(table[score], findings)
@@ -228,8 +231,9 @@ def _told_beside(
 ) -> tuple[pd.DataFrame, Recognised]:
     """A column ``value`` under the name of its score, where a column ``metric`` says only one."""
     match = found.matches["score"]
+    vague = words(match.column) in GENERIC or match.how == "content"
     for name in map(str, table.columns):
-        if words(match.column) not in GENERIC or words(name) not in _METRIC:
+        if not vague or not (words(name) in _METRIC or _names_scores(table, name, found)):
             continue
         values = as_text(table[name]).drop_duplicates()
         if len(values) > 1 and any(known(value) for value in values):
@@ -247,6 +251,21 @@ def _told_beside(
         found.matches["score"] = replace(match, column=score)
         return table.rename(columns={match.column: score}), found
     return table, found
+
+
+def _names_scores(table: pd.DataFrame, name: str, found: Recognised) -> bool:
+    """Whether a column, whatever it is called, holds names of scores, at least two.
+
+    Losses may be the arms; they are, where the column is called as arms are.
+    """
+    arm = found.matches["arm"]
+    if pd.api.types.is_numeric_dtype(table[name].dtype) or (
+        name == arm.column and arm.how != "content"
+    ):
+        return False
+    values = as_text(table[name]).str.strip().unique().tolist()
+    told = [value for value in values if known(value)]
+    return 1 < len(told) <= _MOST_SCORES and 2 * len(told) > len(values)
 
 
 def _as_written(numbers: pd.Series, written: pd.DataFrame) -> pd.Series:

@@ -48,11 +48,12 @@ NAMES: dict[Role, tuple[str, ...]] = {
         "configuration", "config", "system", "experiment", "experiment_name", "run_group",
         "job_type", "methode", "modell", "verfahren", "netz", "netzwerk", "ansatz", "méthode",
         "modèle", "modele", "réseau", "modello", "metodo", "método", "modelo", "方法", "模型",
+        "config_name", "configuration_name", "exp_name", "network_name", "net_name", "trainer",
     ),
     "seed": (
         "seed", "random_seed", "rng_seed", "random_state", "manual_seed", "repetition", "repeat",
-        "rep", "trial", "replicate", "cv_repeat", "repeat_id", "repeat_no", "rep_id", "split_seed",
-        "shuffle_seed", "repetition_id", "run", "run_id", "run_number", "try", "iteration_seed",
+        "rep", "trial", "replicate", "cv_repeat", "repeat_id", "repeat_no", "rep_id", "seed_id",
+        "split_seed", "shuffle_seed", "repetition_id", "run", "run_id", "run_number", "try", "iteration_seed",
         "wiederholung", "durchlauf", "lauf", "startwert", "graine", "semilla", "seme", "semente",
     ),
     "fold": (

@@ -42,6 +42,8 @@ SEPARATE = (
 """Columns whose values are different measurements, even where no two rows collide."""
 
 
+_MANY = 12
+"""More classes may be cases."""
 _OF_RUNS = NAMES["epoch"]
 """Columns that may differ between runs, each with its own best epoch, but not within one."""
 
@@ -188,11 +190,15 @@ def _refuse_separate(
             continue  # told as what tells the cases apart
         if plain(name) not in _OF_RUNS:
             _refuse_of_arms(table, name, columns.arm)
-        chosen = _example(name, values)
+        scored = as_text(table.loc[table[score].notna(), name]).drop_duplicates().tolist()
+        chosen = _example(name, scored or values)
+        cases = ""
+        if columns.case is None and len(values) > _MANY and plain(name) in NAMES["class"]:
+            cases = f", or, if these are cases, --case {name}"
         raise TableError(
             f"the table has several values of {name} ({some_of(values)}): choose one first, "
             f"such as --where {name}={chosen} (in Python where={{{name!r}: {chosen!r}}})"
-            f"{_OR.get(plain(name), '')}"
+            f"{cases}{_OR.get(plain(name), '')}"
         )
 
 

@@ -32,6 +32,12 @@ _SUMMARIES = frozenset(
         "média", "médio", "soma", "mediane", "médiane", "平均", "均值", "总计", "合计",
     )
 )  # fmt: skip
+_SPREADS = frozenset(
+    (
+        "std", "sd", "stdev", "stddev", "dev", "standardabweichung", "min", "max", "minimum",
+        "maximum", "median", "quantile", "quartile", "percentile", "count", "var", "se", "sem",
+    )
+)  # fmt: skip
 _ANATOMY = frozenset(("media",))
 """Words that sum up in some language, and are structures: the media of a vessel's wall."""
 _BESIDE = frozenset(
@@ -67,17 +73,23 @@ _SUMS: dict[str, Callable[[np.ndarray], float]] = {
 
 
 def without_summaries(
-    table: pd.DataFrame, found: Recognised, comma: bool, findings: list[Finding]
+    table: pd.DataFrame,
+    found: Recognised,
+    comma: bool,
+    findings: list[Finding],
+    averaged: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The table without rows that sum others up: a seed, fold, case or class called "mean".
 
-    comma: whether a comma may be a decimal mark. A row that only may be one is a doubt, and stays.
+    comma: whether a comma may be a decimal mark. averaged: further columns that are averaged over.
+    A row that only may be one is a doubt, and stays. Raises TableError where a column of seeds,
+    folds, cases or classes holds nothing but means and their spreads.
     """
     table = _without_means_of_arms(table, found, findings)
-    for role in _SUMMED:
-        column = found.column(role)
-        if column is None:
-            continue
+    known = {found.column(role): role for role in _SUMMED}
+    places: dict[str, Role] = dict.fromkeys(averaged, "class")
+    places |= {column: role for column, role in known.items() if column is not None}
+    for column, role in places.items():
         if pd.api.types.is_numeric_dtype(table[column].dtype):
             if role in ("seed", "fold", "case"):
                 table = _without_sums(table, role, column, found, comma, findings)
@@ -88,6 +100,7 @@ def without_summaries(
             sums |= {value: False for value in sums if words(value) in _ANATOMY}
         summary = name.map(sums).astype(bool)
         if summary.all():
+            _refuse_means_and_spreads(name, column)
             continue
         told = ", ".join(name[summary].str.strip().str.casefold().drop_duplicates())
         if summary.any():
@@ -100,6 +113,16 @@ def without_summaries(
         table = _without_sums(table, role, column, found, comma, findings)
         table = table.assign(**{column: number_if_apart(column, as_text(table[column]))})
     return table
+
+
+def _refuse_means_and_spreads(name: pd.Series, column: str) -> None:
+    """Raise TableError where rows are means and SDs, so that both would be taken for results."""
+    told = name.drop_duplicates().tolist()
+    if any(set(words(value).split("_")) & _SPREADS for value in told) and len(told) > 1:
+        raise TableError(
+            f"{column} holds {', '.join(told)} and nothing else: these are means and spreads, and "
+            "no results. Write one row for each run, or a column for each of them (mean, sd) for audit"
+        )
 
 
 def _without_means_of_arms(

@@ -18,9 +18,11 @@ from llm4seg_probe.statistics.roles import NAMES, SPREAD, Role, score_columns
 
 _REPEATED = re.compile(
     r"(?P<before>.*?)_?"
-    r"(?P<kind>seed|run|rep|repeat|repetition|trial|replicate|fold|cv|split)_?"
+    r"(?P<kind>seed|run|rep|repeat|repetition|trial|replicate|fold|cv|split|durchlauf|lauf"
+    r"|wiederholung|startwert|falte|faltung|graine|semilla|pli)_?"
     r"(?P<number>\d+)(?:_(?P<after>.+))?"
 )
+_FOLDS = ("fold", "cv", "split", "falte", "faltung", "pli")
 REGION = "region"
 
 
@@ -116,9 +118,7 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
         if re.search(r"\d\s*%", column):
             continue  # quartiles, shares of the data
         if match:
-            repeated: Literal["seed", "fold"] = (
-                "fold" if match["kind"] in ("fold", "cv", "split") else "seed"
-            )
+            repeated: Literal["seed", "fold"] = "fold" if match["kind"] in _FOLDS else "seed"
             score = "_".join(part for part in (match["before"], match["after"]) if part)
             found.setdefault((repeated, score), {})[column] = int(match["number"])
         elif re.fullmatch(r"\d{1,4}", column.strip()):
@@ -153,6 +153,7 @@ def _per_seed(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     kept = [name for name in table.columns if name not in columns and name not in left]
     turned = table.melt(id_vars=kept, value_vars=list(columns), var_name=kind, value_name=label)
     turned[kind] = turned[kind].map(columns)
+    turned = _without_other_folds(turned, kind, label, given)
     told = f"the columns {_some(columns)} are read as {kind}s, one row for each"
     doubts = (
         (f"{told}, by their numbers alone: if they are classes, sizes or epochs, name them so",)
@@ -194,7 +195,17 @@ def _per_arm_and_seed(
         f"the columns {_some(names)} are read as {kind}s of the arms {_some(list(arms.values()))}"
     )
     known: dict[Role, str] = {**given, "arm": "arm", kind: kind, "score": label}
-    return Long(pd.concat(parts, ignore_index=True), known, doubts=(told,))
+    turned = _without_other_folds(pd.concat(parts, ignore_index=True), kind, label, given)
+    return Long(turned, known, doubts=(told,))
+
+
+def _without_other_folds(
+    turned: pd.DataFrame, kind: Role, score: str, given: Mapping[Role, str]
+) -> pd.DataFrame:
+    """The rows without the blank cells of a case in the folds that it does not lie in."""
+    if kind != "fold" or not _named(turned, "case", given):
+        return turned
+    return turned[turned[score].notna() & (turned[score].astype(str).str.strip() != "")]
 
 
 def _follow_one_another(numbers: Iterable[int]) -> bool:
@@ -295,6 +306,7 @@ _OF_CASES = frozenset(
 """Words for what is known of a case or a run, and is no result of an arm."""
 
 
+_FEWEST_ROWS = 3
 _CLASS = re.compile(r"(?:class|label|organ|channel|region|klasse|structure)_?\d+")
 
 
@@ -311,6 +323,8 @@ def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     every = [name for name in _numeric(table, given) if not _has_role(name)]
     others = [name for name in every if is_no_arm(name) or set(words(name).split("_")) & _OF_CASES]
     columns = [name for name in every if name not in others]
+    margin = _margin(table[columns])
+    columns = [name for name in columns if name != margin]
     scores = score_columns(table, columns)
     if len(columns) > 1 and all(_CLASS.fullmatch(words(name)) for name in columns):
         raise TableError(
@@ -332,7 +346,27 @@ def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     ]
     if others:
         notes.append(f"not used: {_some(others)}, no arms by their names")
-    return Long(turned, {**given, "arm": "arm", "score": score}, tuple(notes))
+    doubts = (f"{margin} is the mean of the other columns in every row, and no arm: left out",)
+    return Long(
+        turned, {**given, "arm": "arm", "score": score}, tuple(notes),
+        doubts=doubts if margin else (),
+    )  # fmt: skip
+
+
+def _margin(columns: pd.DataFrame) -> str | None:
+    """The one column that is the mean of the others in each of several rows, as pandas' margins."""
+    numbers = columns.apply(pd.to_numeric, errors="coerce").dropna()
+    if len(numbers) < _FEWEST_ROWS or numbers.shape[1] < 3:
+        return None
+    printed = columns.astype(str).apply(lambda own: own.str.partition(".")[2].str.len().max())
+    near = 1.01 * 10.0 ** -float(min(printed.max(), 9))  # more are those of a computer
+    total, count = numbers.sum(axis=1), numbers.shape[1]
+    is_mean = {
+        str(name): bool(((total - own) / (count - 1) - own).abs().le(near).all())
+        for name, own in numbers.items()
+    }
+    found = [name for name, mean in is_mean.items() if mean]
+    return found[0] if len(found) == 1 else None
 
 
 def _rest(column: str, rest: str) -> str:

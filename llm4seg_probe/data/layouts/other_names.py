@@ -13,13 +13,16 @@ IMAGES, MASKS = "images", "masks"
 _IMAGES = frozenset([
     "images", "image", "img", "imgs", "im", "ims", "imagestr", "picture", "pictures", "pic",
     "pics", "photo", "photos", "scan", "scans", "input", "inputs", "original", "originals", "raw",
-    "frame", "frames", "volume", "volumes", "slice", "slices", "data", "jpegimages",
+    "frame", "frames", "volume", "volumes", "slice", "slices", "data", "jpegimages", "bild",
+    "bilder", "bilddaten", "imagenes", "imagen", "immagini", "imagens",
 ])  # fmt: skip
 _MASKS = frozenset([
     "masks", "mask", "msk", "msks", "maske", "masken", "label", "labels", "lbl", "lbls",
     "labelstr", "gt", "gts", "groundtruth", "groundtruths", "truth", "seg", "segs", "segm",
     "segmentation", "segmentations", "segmentationclass", "annotation", "annotations", "annot",
-    "annots", "contour", "contours", "delineation", "delineations", "manual", "target", "targets",
+    "annots", "mascara", "mascaras", "masque", "masques", "maschere", "segmentierung",
+    "segmentierungen", "labelled", "labeled", "contour", "contours", "delineation",
+    "delineations", "manual", "target", "targets",
 ])  # fmt: skip
 """Words that stand for either in the names of folders, in lower case, without what is no letter."""
 
@@ -46,7 +49,7 @@ def under_other_names(folder: Path) -> str:
         )
     below = [(path, pair) for path in inner if (pair := _pair(_folders(path))) is not None]
     if not below:
-        return ""
+        return _of_cases(inner)
     named = [path.relative_to(folder).as_posix() for path in below[0][1]]
     said = f"{named[0]}/ and {named[1]}/ seem to hold images and their masks"
     if len(below) == 1:
@@ -60,6 +63,31 @@ def under_other_names(folder: Path) -> str:
     return (
         f"{said}: move those of all {len(below)} such folders to {IMAGES}/ and {MASKS}/, or list "
         f"the files in a CSV table (image, mask, {column}) and give that as the data set{kept}"
+    )
+
+
+_MOST_FILES = 10
+"""Images of one case: channels, phases and masks."""
+
+
+def _of_cases(folders: list[Path]) -> str:
+    """What to do where each folder is a case, with its mask beside its image, as in KiTS."""
+    found = []
+    for folder in folders:
+        names = [
+            path for path in sorted(folder.iterdir())
+            if not is_of_a_system(path) and formats.is_image(path)
+        ]  # fmt: skip
+        masks = [path for path in names if _means(path.name.split(".")[0], _MASKS)]
+        if 2 <= len(names) <= _MOST_FILES and len(masks) == 1:
+            found.append((masks[0], next(path for path in names if path not in masks)))
+    if not found or 2 * len(found) <= len(folders):
+        return ""
+    mask, image = found[0]
+    return (
+        f"{image.parent.name}/ seems to hold an image and its mask ({image.name}, {mask.name}), "
+        f"and {len(found) - 1} other folders alike: list the files in a CSV table (image, mask, group) "
+        "and give that as the data set"
     )
 
 

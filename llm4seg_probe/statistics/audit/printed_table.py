@@ -73,6 +73,8 @@ def without_others(
     return table[~others]
 
 
+_MANY_RUNS = 30
+"""More of them are rather patients."""
 _SMALLEST_PER_CENT = 0.05
 """Runs of one network differ by more than a twentieth of a percentage point."""
 ODD_SPREAD = 20
@@ -169,6 +171,14 @@ def printed_results(
     if runs is not None and "splits" in words(runs):
         told = f"{runs} counts folds, which share training data: p is too small where folds are few"
         findings.append(Finding("doubt", told))
+    if runs is not None and words(runs) in ("n", "runs") and n is None:
+        counts = pd.to_numeric(table[runs], errors="coerce")
+        if (counts > _MANY_RUNS).any():
+            told = (
+                f"{runs} goes up to {counts.max():g}, and is taken for the number of runs behind "
+                "each mean: if these are patients or images, give the number of runs (--n)"
+            )
+            findings.append(Finding("doubt", told))
     usual = next((source.score for source in sources if source.score), None)
     if usual is None and known(given.get("score", "")) is not None:
         usual = own_name(given["score"])
