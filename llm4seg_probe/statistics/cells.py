@@ -172,8 +172,8 @@ def _read(column: pd.Series, decimal: Decimal | None, comma: bool) -> Numbers:
         if read[raw] is None:
             shown = f"{raw[:_SHOWN]}…" if len(raw) > _SHOWN else raw
             raise TableError(
-                f"row {row_of(text, index)}: {name} '{shown}' is not a number: correct it, or leave "
-                "it empty"
+                f"row {row_of(text, index)}: {name} '{shown}' is not a number: correct it, or "
+                "leave it empty"
             )
     plainly = text[values.notna()]
     values, told = dots(name, plainly, values, decimal, decimal_commas="," in marks.values())

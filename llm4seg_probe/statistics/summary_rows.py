@@ -121,7 +121,8 @@ def _refuse_means_and_spreads(name: pd.Series, column: str) -> None:
     if any(set(words(value).split("_")) & _SPREADS for value in told) and len(told) > 1:
         raise TableError(
             f"{column} holds {', '.join(told)} and nothing else: these are means and spreads, and "
-            "no results. Write one row for each run, or a column for each of them (mean, sd) for audit"
+            "no results. Write one row for each run, or a column for each of them (mean, sd) for "
+            "audit"
         )
 
 

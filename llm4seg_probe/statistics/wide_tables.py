@@ -274,35 +274,11 @@ def _per_region(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
 
 _OF_CASES = frozenset(
     (
-        "age",
-        "sex",
-        "gender",
-        "weight",
-        "height",
-        "bmi",
-        "volume",
-        "size",
-        "area",
-        "diameter",
-        "spacing",
-        "thickness",
-        "resolution",
-        "dose",
-        "noise",
-        "slices",
-        "pixels",
-        "voxels",
-        "stage",
-        "grade",
-        "year",
-        "time",
-        "seconds",
-        "minutes",
-        "hours",
-        "epoch",
-        "epochs",
+        "age", "sex", "gender", "weight", "height", "bmi", "volume", "size", "area", "diameter",
+        "spacing", "thickness", "resolution", "dose", "noise", "slices", "pixels", "voxels",
+        "stage", "grade", "year", "time", "seconds", "minutes", "hours", "epoch", "epochs",
     )
-)
+)  # fmt: skip
 """Words for what is known of a case or a run, and is no result of an arm."""
 
 

@@ -86,8 +86,8 @@ def _of_cases(folders: list[Path]) -> str:
     mask, image = found[0]
     return (
         f"{image.parent.name}/ seems to hold an image and its mask ({image.name}, {mask.name}), "
-        f"and {len(found) - 1} other folders alike: list the files in a CSV table (image, mask, group) "
-        "and give that as the data set"
+        f"and {len(found) - 1} other folders alike: list the files in a CSV table (image, mask, "
+        "group) and give that as the data set"
     )
 
 
