@@ -54,7 +54,8 @@ NAMES: dict[Role, tuple[str, ...]] = {
         "seed", "random_seed", "rng_seed", "random_state", "manual_seed", "repetition", "repeat",
         "rep", "trial", "replicate", "cv_repeat", "repeat_id", "repeat_no", "rep_id", "seed_id",
         "split_seed", "shuffle_seed", "repetition_id", "run", "run_id", "run_number", "try",
-        "iteration_seed", "wiederholung", "durchlauf", "lauf", "startwert", "graine", "semilla", "seme", "semente",
+        "iteration_seed", "wiederholung", "durchlauf", "lauf", "startwert", "graine", "semilla",
+        "seme", "semente",
     ),
     "fold": (
         "fold", "folds", "cv_fold", "fold_id", "fold_idx", "fold_index", "kfold", "k_fold", "k",
