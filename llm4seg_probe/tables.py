@@ -13,7 +13,7 @@ from llm4seg_probe.errors import TableError
 from llm4seg_probe.reading.bounds import reason
 from llm4seg_probe.reading.names import refuse_other_than_file, shown
 from llm4seg_probe.reading.text import table_guard
-from llm4seg_probe.scores import OF_MASKS, OF_PROBABILITIES, OF_SETS
+from llm4seg_probe.scores import CHOSEN_EPOCH, OF_MASKS, OF_PROBABILITIES, OF_SETS
 from llm4seg_probe.storage import atomically
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Schema:
     that earlier versions did not write, with the version that began to: a stored table without
     them is read, and they are empty in it. ``optional`` are value columns that a table has where
     they were measured, as the scores of one task. A table ``on_request`` is only written where it
-    was asked for.
+    was asked for. ``claimed`` are the values of the keys that a claim is about unless it says
+    otherwise.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Schema:
     since: Mapping[str, str] = field(default_factory=dict)
     on_request: bool = False
     optional: Mapping[str, ColumnType] = field(default_factory=dict)
+    claimed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, ColumnType]:
@@ -118,6 +120,7 @@ SCORES = Schema(
     },
     dict.fromkeys(OF_PROBABILITIES, "0.2.0"),
     optional=numbers(" ".join((*OF_SETS, "probability", "present", "objects"))),
+    claimed=CHOSEN_EPOCH,
 )
 COMPARISON = Schema(
     "comparison.csv",
