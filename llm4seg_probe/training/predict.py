@@ -163,7 +163,8 @@ def predicted(
             raw = read_new(path, images, modality, run.config.data.modality)
         except DataError as error:
             raise DataError(
-                f"{error}. {done} of {len(paths)} images are done; take it out to go on without it"
+                f"{error}. {done} of {len(paths)} images are done; the others wait until this one "
+                "is mended or taken out"
             ) from error
         with computing(run.config.compute):
             probable, masks = _predicted(run, raw, path, keep=probabilities)

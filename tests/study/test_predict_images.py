@@ -274,6 +274,6 @@ def test_what_cannot_be_predicted_is_one_line_that_names_the_file(photos, ct, tm
     (photos / "b2.png").write_bytes(b"")
     told = refused(flat, photos, *out)
     assert "b2.png: the file is empty" in told
-    assert f" of {len(list(photos.iterdir()))} images are done; take it out to go on" in told
+    assert f" of {len(list(photos.iterdir()))} images are done; the others wait until" in told
     spaced = run_at(tmp_path / "spaced.pt", (16, 16), data={"spacing": (1.0, 1.0)})
     assert "a.png: data.spacing is [1.0, 1.0], but" in refused(spaced, photos / "a.png", *out)
