@@ -91,7 +91,8 @@ def test_python_has_the_same_rule():
 
 
 def test_every_registered_score_is_found_by_its_names():
-    asked = {"entropy"}  # ours is of singular values, others' of probabilities
+    # Our entropy is of singular values, others' of probabilities; gaps and noise should be small.
+    asked = {"entropy", "noise", "iou_gap", "loss_gap"}
     for score in SCORES.values():
         for name in {score.name, *score.synonyms} - asked:
             assert direction(name).lower_is_better == score.lower_is_better, name

@@ -12,6 +12,7 @@ import pandas as pd
 from llm4seg_probe.column_words import plain, words
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.score_names import known, own_name
+from llm4seg_probe.statistics.audit.numbers_of_runs import doubts_of_runs, runs_behind
 from llm4seg_probe.statistics.audit.printed_values import PrintedRow, values_of_column
 from llm4seg_probe.statistics.audit.spreads import (
     Source,
@@ -23,7 +24,6 @@ from llm4seg_probe.statistics.audit.unknown_correlation import Reported
 from llm4seg_probe.statistics.cells import (
     is_empty,
     mean_and_sd,
-    printed,
     share_of_means,
     undressed,
 )
@@ -73,8 +73,6 @@ def without_others(
     return table[~others]
 
 
-_MANY_RUNS = 30
-"""More of them are rather patients."""
 _SMALLEST_PER_CENT = 0.05
 """Runs of one network differ by more than a twentieth of a percentage point."""
 ODD_SPREAD = 20
@@ -163,22 +161,8 @@ def printed_results(
     arm_column = found.matches["arm"].column
     table = without_others(table, arm_column, baseline, findings)
     runs = found.column("n")
-    if runs is not None and n is not None:
-        written = {str(cell) for cell in table[runs] if not is_empty(str(cell))} - {str(n)}
-        if written:
-            told = f"n = {n}, as given; column {runs} says {', '.join(sorted(written)[:4])}"
-            findings.append(Finding("doubt", told))
-    if runs is not None and "splits" in words(runs):
-        told = f"{runs} counts folds, which share training data: p is too small where folds are few"
-        findings.append(Finding("doubt", told))
-    if runs is not None and words(runs) in ("n", "runs") and n is None:
-        counts = pd.to_numeric(table[runs], errors="coerce")
-        if (counts > _MANY_RUNS).any():
-            told = (
-                f"{runs} goes up to {counts.max():g}, and is taken for the number of runs behind "
-                "each mean: if these are patients or images, give the number of runs (--n)"
-            )
-            findings.append(Finding("doubt", told))
+    if runs is not None:
+        findings += doubts_of_runs(table, runs, n)
     usual = next((source.score for source in sources if source.score), None)
     if usual is None and known(given.get("score", "")) is not None:
         usual = own_name(given["score"])
@@ -238,7 +222,7 @@ def _rows(
         where = f"{at}, column {source.mean}"
         both = _both(row, source, where, empty[index], both_in_one)
         if both is not None:
-            runs = _runs(row, column, n, at)
+            runs = runs_behind(row, column, n, at)
             spread = where if source.spread is None else f"{at}, column {source.spread}"
             rows[index] = PrintedRow(where, spread, arms[index], *both, runs)
     return rows
@@ -382,22 +366,3 @@ def _both(
             "one of them, or leave it empty"
         )
     return both
-
-
-def _runs(row: pd.Series, column: str | None, n: int | None, at: str) -> int:
-    if n is not None:
-        return n
-    if column is None:
-        raise TableError("how many runs are behind each mean? The table does not say: give n (--n)")
-    if is_empty(str(row[column])):
-        raise TableError(
-            f"{at}, column {column} is empty: how many runs are behind the mean? Fill it, or give "
-            "n for all (--n)"
-        )
-    try:
-        value = printed(row[column]).value
-    except TableError:
-        value = 0.5
-    if value != int(value):
-        raise TableError(f"{at}: column {column} holds {row[column]!r}, which is no number of runs")
-    return int(value)
