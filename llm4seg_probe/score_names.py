@@ -17,8 +17,10 @@ from llm4seg_probe.scores import SCORES, Score
 _LONGEST = 6
 """Words of a score's name: longer stretches of a column's name are none."""
 _FALSE_POSITIVES = re.compile(
-    r"\bFPs\b|\bfps(?=[ _]*(?:/|\bper\b|per_|\bat\b|at_)[ _]*"
-    r"(?:image|img|scan|case|patient|volume|slice|exam|study|subject|mm))|\bfps_(?=per_)",
+    r"(?<![A-Za-z])(?:FPs(?![A-Za-z])"
+    r"|(?i:fps(?=[ _]*(?:/|per|at)[ _]*(?:image|img|scan|case|patient|volume|slice|exam|study"
+    r"|subject|lesion|mm)|[ _](?:total|slice|lesion)))"
+    r"|(?i:(?<=num_)fps|(?<=lesion_)fps|(?<=lesion )fps|(?<=number of )fps|(?<=# )fps))"
 )
 """False positives, and no frames per second: the plural, or a number of them in each image."""
 _OTHERS_TOO = frozenset(("entropy", "noise", "iou_gap", "loss_gap"))
@@ -126,10 +128,11 @@ def parse_score(name: object) -> ScoreName:
         return ScoreName(None, side)
     if score.name == "latency" and set(parts) & _OF_PATIENTS:
         return ScoreName(None, side)
+    units = frozenset() if score.fraction else _UNITS  # GB beside Dice is the gallbladder
     left = [
-        part for part in (*kept[: span[0]], *kept[span[1] :], *tail)
-        if part not in _AGGREGATES and part not in _UNITS and part not in _BY_NAME
-        and part not in SIDES
+        part for place, part in enumerate((*kept[: span[0]], *kept[span[1] :], *tail))
+        if (part not in _AGGREGATES or (part == "m" and place >= span[0]))
+        and part not in units and part not in _BY_NAME and part not in SIDES
     ]  # fmt: skip
     return ScoreName(score, side, "_".join(left))
 

@@ -81,7 +81,7 @@ def _veto_unit(table: pd.DataFrame, role: Role, column: str, found: Recognised) 
     if values.nunique() == len(table):
         return "is another in each row: it names rows or runs, and no case"
     if _names_runs(table, column, found):
-        return "is one for each seed or fold, and another in the others: it names runs, and no case"
+        return "is one for each run of an arm: it names runs, and no case"
     bare = values if _is_numeric(values) else values.astype(str).map(case_name).str.casefold()
     if (table[arm].groupby(bare).nunique() < 2).all():
         runs = [table[name] for name in found.columns(("arm", "seed", "fold", "epoch", "class"))]
@@ -96,13 +96,26 @@ def _veto_unit(table: pd.DataFrame, role: Role, column: str, found: Recognised) 
     return ""
 
 
+_OF_RUNS = frozenset(("name", "id", "identifier", "item", "file", "filename", "file_name"))
+"""Names of columns that may name runs as well as cases: the others are said to be cases."""
+
+
 def _names_runs(table: pd.DataFrame, column: str, found: Recognised) -> bool:
-    """Whether values and seeds (of a fold) go together one by one: of folds these may be cases."""
-    run = found.columns(("seed", "fold"))
-    if "seed" not in found.matches or table[column].nunique() < 2:
+    """Whether values and the runs of an arm go together one by one, in each arm.
+
+    A run may be a seed, or one of a fold, data set, backbone or class. Where each fold has one
+    value, and there are no seeds, these may be cases that are left out one by one.
+    """
+    if words(column) not in _OF_RUNS or "seed" not in found.matches:
         return False
-    pairs = table[[*run, column]].drop_duplicates()
-    return not pairs.duplicated(run).any() and not pairs.duplicated([column]).any()
+    arm = found.columns(("arm",))
+    further = found.columns(("fold", "dataset", "stratum", "class"))
+    for run in ([], *([name] for name in further), further):
+        keys = [*arm, *found.columns(("seed",)), *run]
+        pairs = table[[*keys, column]].drop_duplicates()
+        if not pairs.duplicated(keys).any() and not pairs.duplicated([*arm, column]).any():
+            return bool(pairs.groupby(arm)[column].nunique().min() > 1) if arm else True
+    return False
 
 
 def _is_numbered(values: pd.Series) -> bool:

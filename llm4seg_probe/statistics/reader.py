@@ -14,7 +14,7 @@ import pandas as pd
 
 from llm4seg_probe.column_words import words
 from llm4seg_probe.errors import ConfigError, TableError, unknown
-from llm4seg_probe.score_names import GENERIC, known
+from llm4seg_probe.score_names import known
 from llm4seg_probe.statistics import wide_tables
 from llm4seg_probe.statistics.averages import ABSENT, Absent
 from llm4seg_probe.statistics.cells import mean_and_sd, read_numbers, share_of_means
@@ -231,7 +231,7 @@ def _told_beside(
 ) -> tuple[pd.DataFrame, Recognised]:
     """A column ``value`` under the name of its score, where a column ``metric`` says only one."""
     match = found.matches["score"]
-    vague = words(match.column) in GENERIC or match.how == "content"
+    vague = known(match.column) is None
     for name in map(str, table.columns):
         if not vague or not (words(name) in _METRIC or _names_scores(table, name, found)):
             continue
@@ -241,6 +241,7 @@ def _told_beside(
                 f"column {name} names several scores ({values_of(table[name])}), one in each row: "
                 f"choose one, --where {name}={values.iloc[0]} (in Python where={{{name!r}: "
                 f"{values.iloc[0]!r}}})"
+                + ("" if words(name) in _METRIC else f"; if they are data, --dataset {name}")
             )
         if len(values) != 1:
             continue
@@ -258,10 +259,9 @@ def _names_scores(table: pd.DataFrame, name: str, found: Recognised) -> bool:
 
     Losses may be the arms; they are, where the column is called as arms are.
     """
-    arm = found.matches["arm"]
-    if pd.api.types.is_numeric_dtype(table[name].dtype) or (
-        name == arm.column and arm.how != "content"
-    ):
+    own = [match for match in found.matches.values() if match.column == name]
+    sure = any(m.how == "given" or (m.role == "arm" and m.how == "name") for m in own)
+    if sure or pd.api.types.is_numeric_dtype(table[name].dtype):
         return False
     values = as_text(table[name]).str.strip().unique().tolist()
     told = [value for value in values if known(value)]

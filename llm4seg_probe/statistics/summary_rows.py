@@ -38,8 +38,14 @@ _SPREADS = frozenset(
         "maximum", "median", "quantile", "quartile", "percentile", "count", "var", "se", "sem",
     )
 )  # fmt: skip
+_BOUNDS = frozenset(
+    ("ci", "low", "high", "lower", "upper", "iqr", "sigma", "σ", "mu", "med", "mad")
+)
+"""Words for how far runs spread; of classes they may be others."""
 _ANATOMY = frozenset(("media",))
 """Words that sum up in some language, and are structures: the media of a vessel's wall."""
+_LEUKAEMIAS = frozenset(("AML", "CLL", "CML"))
+"""Beside these ALL is one too."""
 _BESIDE = frozenset(
     (
         "of", "over", "all", "seeds", "folds", "runs", "cases", "classes", "images", "foreground",
@@ -49,9 +55,16 @@ _BESIDE = frozenset(
 """Words beside one that sums up: ``foreground_mean``, ``mean of all folds``."""
 _SUMMED: tuple[Role, ...] = ("seed", "fold", "case", "class", "dataset")
 """Columns in which a row may sum others up."""
-_FEWEST_DECIMALS, _SURE_DECIMALS, _MANY = 3, 4, 6
-"""With fewer decimals a number that holds the mean of the others is met by chance: an odd one
-beside others, or of as many runs as these; and one that follows them."""
+_FEWEST_DECIMALS = 3
+"""With fewer decimals even a number that is odd among the others holds their mean by chance."""
+_UNLIKELY, _LIKELY = 0.01, 0.3
+"""So many names that are usual would hold a sum of the others by chance: it is one; it may be."""
+_USUAL_SEEDS = frozenset(
+    (
+        "7", "13", "21", "42", "100", "111", "123", "321", "512", "777", "1000", "1111", "1234",
+        "1337", "2020", "2021", "2022", "2023", "2024", "2025", "2026", "3407", "12345",
+    )
+)  # fmt: skip
 _FEWEST = 3
 """So many results must be summed up: a seed that equals the mean of two others is no rarity."""
 _MOST_ODD = 8
@@ -98,7 +111,11 @@ def without_summaries(
         sums = {value: _sums_up(value) for value in name.unique()}
         if role == "class":
             sums |= {value: False for value in sums if words(value) in _ANATOMY}
+            if set(name) & _LEUKAEMIAS:
+                sums |= {"ALL": False}
         summary = name.map(sums).astype(bool)
+        if role in ("seed", "fold") and name.map(_sums_or_bounds).all():
+            summary |= True
         if summary.all():
             _refuse_means_and_spreads(name, column)
             continue
@@ -118,7 +135,8 @@ def without_summaries(
 def _refuse_means_and_spreads(name: pd.Series, column: str) -> None:
     """Raise TableError where rows are means and SDs, so that both would be taken for results."""
     told = name.drop_duplicates().tolist()
-    if any(set(words(value).split("_")) & _SPREADS for value in told) and len(told) > 1:
+    spread = any(set(_bare(value)) & (_SPREADS | _BOUNDS) or "%" in value for value in told)
+    if spread and len(told) > 1:
         raise TableError(
             f"{column} holds {', '.join(told)} and nothing else: these are means and spreads, and "
             "no results. Write one row for each run, or a column for each of them (mean, sd) for "
@@ -149,9 +167,20 @@ def _without_means_of_arms(
 
 
 def _sums_up(value: str) -> bool:
-    bare = {part.strip("0123456789") for part in words(value).split("_")}
-    parts = {part for part in bare if part}
+    parts = _bare(value)
     return bool(parts & _SUMMARIES) and parts <= _SUMMARIES | _BESIDE
+
+
+def _sums_or_bounds(value: str) -> bool:
+    """Whether a name of a seed or fold sums others up, or tells how far they spread."""
+    parts = _bare(value)
+    known = _SUMMARIES | _SPREADS | _BOUNDS
+    return "%" in value or (bool(parts & known) and parts <= known | _BESIDE | {"n"})
+
+
+def _bare(value: str) -> set[str]:
+    """The words of a name without numbers."""
+    return {part.strip("0123456789") for part in words(value).split("_")} - {""}
 
 
 def _without_sums(
@@ -185,8 +214,13 @@ def _without_sums(
     sums = _sums_among_numbers(rows, keys, odd, decimals) if odd else _means(rows, keys, decimals)
     if role == "case" and not set(sums.values()) & {"mean", "SD"}:
         sums = {}  # a case of Dice 1 is the largest, as others are, and sums nothing up
-    least = _FEWEST_DECIMALS if odd or rows.groupby(keys).ngroups >= _MANY else _SURE_DECIMALS
-    if numbers and sums and decimals < least:
+    chance = _chance(rows, keys, decimals, len(_SUMS) if odd else 1) if sums else 0.0
+    usual = not odd or bool({str(value) for value in sums} & _USUAL_SEEDS)
+    if sums and usual and chance > _LIKELY:
+        return table
+    if sums and (
+        (usual and chance > _UNLIKELY) or (numbers and odd and decimals < _FEWEST_DECIMALS)
+    ):
         told = "; ".join(f"{value}: their {kind}" for value, kind in sums.items())
         findings.append(
             Finding(
@@ -284,6 +318,24 @@ def _means(rows: pd.DataFrame, keys: Sequence[str], decimals: int) -> dict[str, 
     every = by_name.all() & (by_name.size() > 1)
     names = every.index[every].tolist()
     return {names[0]: "mean"} if len(names) == 1 else {}
+
+
+def _chance(rows: pd.DataFrame, keys: Sequence[str], decimals: int, kinds: int) -> float:
+    """How many names would hold one of so many kinds of sums in every run by chance.
+
+    By how far the results of a run spread, and in the further runs by what is left where all of
+    them spread alike.
+    """
+    runs = rows.groupby(list(keys), observed=True).ngroup() if keys else pd.Series(0, rows.index)
+    wide = rows.assign(run=runs).pivot_table(index="run", columns="name", values="value")
+    own = wide.sub(wide.mean(axis=1), axis=0).to_numpy()
+    left = np.nanstd(own - np.nanmean(own, axis=0)) * np.sqrt(len(own) / max(len(own) - 1, 1))
+    near = 1.01 * 10.0**-decimals
+    first, further = (
+        min(1.0, 2 * near / (np.sqrt(2 * np.pi) * float(spread))) if spread > 0 else 1.0
+        for spread in (np.nanstd(own), left)
+    )
+    return wide.shape[1] * kinds * first * further ** (len(own) - 1)
 
 
 def _decimals(cells: pd.Series) -> int:

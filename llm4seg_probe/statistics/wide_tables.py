@@ -12,6 +12,7 @@ import pandas as pd
 from llm4seg_probe.column_words import SIDES, plain, words
 from llm4seg_probe.errors import TableError
 from llm4seg_probe.score_names import parse_score
+from llm4seg_probe.statistics.beside_arms import margins, of_each_case
 from llm4seg_probe.statistics.cells import looks_numeric
 from llm4seg_probe.statistics.key_columns import is_no_arm
 from llm4seg_probe.statistics.roles import NAMES, SPREAD, Role, score_columns
@@ -277,12 +278,12 @@ _OF_CASES = frozenset(
         "age", "sex", "gender", "weight", "height", "bmi", "volume", "size", "area", "diameter",
         "spacing", "thickness", "resolution", "dose", "noise", "slices", "pixels", "voxels",
         "stage", "grade", "year", "time", "seconds", "minutes", "hours", "epoch", "epochs",
+        "lesions", "ml", "cc", "mm3", "cm3", "kg", "years",
     )
 )  # fmt: skip
 """Words for what is known of a case or a run, and is no result of an arm."""
 
 
-_FEWEST_ROWS = 3
 _CLASS = re.compile(r"(?:class|label|organ|channel|region|klasse|structure)_?\d+")
 
 
@@ -299,8 +300,8 @@ def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
     every = [name for name in _numeric(table, given) if not _has_role(name)]
     others = [name for name in every if is_no_arm(name) or set(words(name).split("_")) & _OF_CASES]
     columns = [name for name in every if name not in others]
-    margin = _margin(table[columns])
-    columns = [name for name in columns if name != margin]
+    beside = margins(table[columns]) | of_each_case(table, columns, given)
+    columns = [name for name in columns if name not in beside]
     scores = score_columns(table, columns)
     if len(columns) > 1 and all(_CLASS.fullmatch(words(name)) for name in columns):
         raise TableError(
@@ -320,29 +321,14 @@ def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
         f"the columns {_some(columns)} are read as arms, and what they hold as '{score}' (--score "
         "NAME says which score it is)"
     ]
-    if others:
-        notes.append(f"not used: {_some(others)}, no arms by their names")
-    doubts = (f"{margin} is the mean of the other columns in every row, and no arm: left out",)
-    return Long(
-        turned, {**given, "arm": "arm", "score": score}, tuple(notes),
-        doubts=doubts if margin else (),
-    )  # fmt: skip
-
-
-def _margin(columns: pd.DataFrame) -> str | None:
-    """The one column that is the mean of the others in each of several rows, as pandas' margins."""
-    numbers = columns.apply(pd.to_numeric, errors="coerce").dropna()
-    if len(numbers) < _FEWEST_ROWS or numbers.shape[1] < 3:
-        return None
-    printed = columns.astype(str).apply(lambda own: own.str.partition(".")[2].str.len().max())
-    near = 1.01 * 10.0 ** -float(min(printed.max(), 9))  # more are those of a computer
-    total, count = numbers.sum(axis=1), numbers.shape[1]
-    is_mean = {
-        str(name): bool(((total - own) / (count - 1) - own).abs().le(near).all())
-        for name, own in numbers.items()
-    }
-    found = [name for name, mean in is_mean.items() if mean]
-    return found[0] if len(found) == 1 else None
+    sure = [name for name in others if is_no_arm(name) or words(name) in _OF_CASES]
+    if sure:
+        notes.append(f"not used: {_some(sure)}, no arms by their names")
+    doubts = list(beside.values())
+    if unsure := [name for name in others if name not in sure]:
+        doubts.append(f"not used: {_some(unsure)}: if these are arms, write a row for each result")
+    known: dict[Role, str] = {**given, "arm": "arm", "score": score}
+    return Long(turned, known, tuple(notes), doubts=tuple(doubts))
 
 
 def _rest(column: str, rest: str) -> str:

@@ -114,7 +114,8 @@ def test_the_margin_of_a_pivot_table_is_no_arm(tmp_path, command, name):
     wide = pd.DataFrame({"seed": range(5), "unet": UNET, "ours": OURS})
     wide[name] = wide[["unet", "ours"]].mean(axis=1)
     told = tell(tmp_path, command, wide.to_csv(index=False), "--baseline", "unet")
-    assert f"{name} is the mean of the other columns in every row, and no arm" in told.text
+    says = "is the mean of the other columns in every row, and no arm"
+    assert f"{name} {'sums the arms up, by its name' if name != 'both' else says}" in told.text
     assert told.row["p_t"] == pytest.approx(stats.ttest_rel(OURS, UNET).pvalue, rel=1e-6)
 
 
