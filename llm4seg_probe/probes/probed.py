@@ -33,11 +33,14 @@ class Measurement:
         (:func:`~llm4seg_probe.probes.arrays.merged`).
     further
         Rows of its further tables, by file name.
+    left_out
+        What of it was left out of a run, and why: said once for all the runs of which it is true.
     """
 
     table: pd.DataFrame
     arrays: Mapping[str, np.ndarray] | None = None
     further: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

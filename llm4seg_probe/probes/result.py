@@ -168,17 +168,27 @@ def take(probe: Probe, sources: Sequence[Source], options: Any = None) -> ProbeR
     return ProbeResult(probe, with_derived(probe, whole), arrays)
 
 
+_NAMED = 3
+"""Runs that are named where one thing is said of several."""
+
+
 def _one_by_one(probe: Probe, sources: Sequence[Source], options: Any) -> list[Measurement]:
     found: list[Measurement] = []
     reasons: list[str] = []
+    left_out: dict[str, list[str]] = {}
     for source in progress.track(sources, probe.name.capitalize()):
         probed = source.open([other for other in sources if other is not source])
         try:
             with computed(probed):
                 found.append(measured(probe, probed, options))
+            for what in found[-1].left_out:
+                left_out.setdefault(what, []).append(probed.run.name)
         except NotMeasurable as reason:
             reasons.append(str(reason))
             progress.say(f"{probed.run.name} left out: {reason}")
+    for what, runs in left_out.items():
+        more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+        progress.say(f"{', '.join(runs[:_NAMED])}{more}: left out {what}")
     if not found:
         raise SiteError(f"no run is left to probe: {'; '.join(dict.fromkeys(reasons))}")
     return found

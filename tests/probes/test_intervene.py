@@ -284,7 +284,8 @@ def test_the_command_on_two_seeds_of_a_trained_arm(
     table = pd.read_csv(found["table"], keep_default_na=False)
     rows = table[table["intervention"] == "other-seed-weights"]
     assert set(rows["run"]) == {"transformer-0", "transformer-1"}
-    assert "transformer-0: left out other-layer-weights: arm transformer has no" in result.stderr
+    said = "transformer-0, transformer-1: left out other-layer-weights: arm transformer has no"
+    assert said in result.stderr
     assert set(pd.read_csv(found["effects"])["n_seeds"]) == {2}
     assert all(Path(figure).stat().st_size > 1000 for figure in found["figures"])
 

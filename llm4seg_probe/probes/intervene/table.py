@@ -63,9 +63,8 @@ def measure(probed: ProbedRun, options: Options) -> Measurement:
     by_reason: dict[str, list[str]] = {}
     for name, reason in found.skipped.items():
         by_reason.setdefault(reason, []).append(name)
-    for reason, names in by_reason.items():
-        progress.say(f"{probed.run.name}: left out {', '.join(names)}: {reason}")
-    return Measurement(found.table)
+    left_out = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+    return Measurement(found.table, left_out=tuple(left_out))
 
 
 def _next_seed(probed: ProbedRun) -> Source | None:
