@@ -18,8 +18,8 @@ _LONGEST = 6
 """Words of a score's name: longer stretches of a column's name are none."""
 _FALSE_POSITIVES = re.compile(
     r"(?<![A-Za-z])(?:FPs(?![A-Za-z])"
-    r"|(?i:fps(?=[ _]*(?:/|per|at)[ _]*(?:image|img|scan|case|patient|volume|slice|exam|study"
-    r"|subject|lesion|mm)|[ _](?:total|slice|lesion)))"
+    r"|(?i:fps(?=[ _]*(?:/|per)[ _]*(?:image|img|scan|case|patient|volume|slice|exam|study"
+    r"|subject|lesion|mm)|[ _](?:slice|lesion)(?!/)))"
     r"|(?i:(?<=num_)fps|(?<=lesion_)fps|(?<=lesion )fps|(?<=number of )fps|(?<=# )fps))"
 )
 """False positives, and no frames per second: the plural, or a number of them in each image."""

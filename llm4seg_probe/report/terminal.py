@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections.abc import Sequence
 from io import StringIO
 
@@ -15,21 +16,32 @@ from llm4seg_probe.drawing import labels
 from llm4seg_probe.report.page_tables import table_of
 from llm4seg_probe.report.verdicts import VERDICTS, verdict_rows
 
+_BESIDE, _NARROW = 67, 13
+"""Columns that the table of verdicts takes beside its first one; those of the first and last."""
+
 
 def verdict_text(claims: pd.DataFrame, width: int | None = None) -> str:
     """The verdicts of ``claims.csv`` as a table, each with its sentence below.
 
+    Comparisons of long conditions would be broken within words: they stand with the sentences.
     width: columns of the terminal; that of the real one unless given, at least 80.
     """
     rows = verdict_rows(claims)
+    parts = [row.comparison.replace(" and ", "\nand ") for row in rows]
+    longest = max((len(line) for part in parts for line in part.splitlines()), default=0)
+    fits = longest <= _columns(width) - _BESIDE
     table = _table(("Claim", "Verdict", "Effect, 95 % interval", "p, adj.", "Seeds"))
-    for row in rows:
+    for row, comparison in zip(rows, parts, strict=True):
         effect = "\n".join(part for part in (row.effect, row.margin) if part)
-        seeds = row.seeds.replace(", ", ",\n")
-        comparison = row.comparison.replace(" and ", "\nand ")
-        table.add_row(f"{row.claim}\n{comparison}", row.word, effect, row.p, seeds)
+        run, comma, needed = row.seeds.partition(", ")
+        seeds = f"{run},\n{_narrow(needed)}" if comma else run
+        claim = f"{row.claim}\n{comparison}" if fits else _narrow(row.claim)
+        table.add_row(claim, row.word, effect, row.p, seeds)
         table.add_section()
-    sentences = [f"{row.claim} (“{row.statement}”): {row.sentence}" for row in rows]
+    sentences = [
+        f"{row.claim} (“{row.statement}”{'' if fits else f': {row.comparison}'}): {row.sentence}"
+        for row in rows
+    ]
     return "\n".join([_printed(table, width), "", *sentences])
 
 
@@ -79,8 +91,17 @@ def _table(titles: Sequence[str]) -> Table:
 
 
 def _printed(table: Table, width: int | None) -> str:
-    columns = width or max(80, shutil.get_terminal_size().columns)
     stream = StringIO()
-    console = Console(file=stream, width=columns, markup=False, highlight=False, no_color=True)
+    console = Console(
+        file=stream, width=_columns(width), markup=False, highlight=False, no_color=True
+    )
     console.print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).strip("\n")
+
+
+def _columns(width: int | None) -> int:
+    return width or max(80, shutil.get_terminal_size().columns)
+
+
+def _narrow(text: str) -> str:
+    return textwrap.fill(text, _NARROW, break_long_words=False)

@@ -18,6 +18,9 @@ _FEWEST_ROWS, _FEWEST_DECIMALS = 3, 4
 """A column between two others is nearly their mean: with fewer rows or decimals that is chance."""
 
 
+_ELSE = "(if it is one: --baseline, or a row for each result)"
+
+
 def margins(columns: pd.DataFrame) -> dict[str, str]:
     """Columns that sum the others up, by their name or by what they hold, with what to say of each.
 
@@ -26,13 +29,15 @@ def margins(columns: pd.DataFrame) -> dict[str, str]:
     if columns.shape[1] < 3:
         return {}
     found = {
-        str(name): f"{name} sums the arms up, by its name, and is none: left out"
+        str(name): f"{name} sums the arms up, by its name, and is none: left out {_ELSE}"
         for name in columns
         if words(name) in _MARGINS
     }
     mean = _mean_of_others(columns)
     if mean is not None and mean not in found:
-        found[mean] = f"{mean} is the mean of the other columns in every row, and no arm: left out"
+        found[mean] = (
+            f"{mean} is the mean of the other columns in every row, and no arm: left out {_ELSE}"
+        )
     return found
 
 
@@ -67,5 +72,5 @@ def of_each_case(
     same = [name for name in columns if (table.groupby(case)[name].nunique(dropna=False) < 2).all()]
     if len(columns) - len(same) < 2:
         return {}
-    told = "says the same of a case in all of its runs, and is taken for no arm: left out"
+    told = f"says the same of a case in all of its runs, and is taken for no arm: left out {_ELSE}"
     return {name: f"{name} {told}" for name in same}

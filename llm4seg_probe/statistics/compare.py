@@ -161,7 +161,7 @@ def compare(
     given = {
         "score": score, "arm": arm, "seed": seed, "case": case, "group": group,
         "dataset": dataset, "fold": fold, "where": where, "average_over": average_over,
-        "decimal": decimal, "infinite_as": infinite_as, "absent": absent,
+        "decimal": decimal, "infinite_as": infinite_as, "absent": absent, "baseline": baseline,
     }  # fmt: skip
     return compared(reading_of(table, given), question)
 
@@ -176,6 +176,7 @@ def reading_of(table: pd.DataFrame, given: Mapping[str, Any]) -> Reading:
     asked = Asked(
         columns, off, given["where"] or {}, tuple(given["average_over"]),
         decimal=given["decimal"], infinite_as=given["infinite_as"], absent=given["absent"],
+        baseline=given.get("baseline"),
     )  # fmt: skip
     return read(TableFile(table), asked)
 

@@ -182,7 +182,7 @@ def plan(
     columns: dict[Role, str] = {"score": score, **given}
     asked = Asked(
         columns, off | {"fold"}, where or {}, tuple(average_over),
-        decimal=decimal, infinite_as=infinite_as, absent=absent,
+        decimal=decimal, infinite_as=infinite_as, absent=absent, baseline=baseline,
     )  # fmt: skip
     declared = None if looks is None else tuple(looks)
     aims = Aims(margin, alpha, power, seeds, simulations, simulation_seed, declared, spending)

@@ -57,7 +57,8 @@ class Asked:
 
     columns: by role. off: roles that the table is known not to have. absent: what becomes of the
     classes that a case does not have, None for the default (``case``; for nnU-Net's summaries
-    ``per-class``). infinite_as: what an infinite score counts as.
+    ``per-class``). infinite_as: what an infinite score counts as. baseline: an arm, which no column
+    of this name is then taken for anything else than.
     """
 
     columns: Mapping[Role, str] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Asked:
     decimal: Decimal | None = None
     infinite_as: float | None = None
     absent: Absent | None = None
+    baseline: str | None = None
 
     def __post_init__(self) -> None:
         if self.decimal not in (None, ".", ","):
@@ -130,7 +132,7 @@ def read(file: TableFile, asked: Asked) -> Reading:
     table = typed(named(file.table), asked.columns.get("arm"))
     if table.empty:
         raise TableError("the table has no rows")
-    turned = wide_tables.long(table, asked.columns)
+    turned = wide_tables.long(table, asked.columns, asked.baseline)
     findings += [Finding("note", note) for note in turned.notes]
     findings += [Finding("doubt", doubt) for doubt in turned.doubts]
     table = rows_where(turned.table, asked.where)

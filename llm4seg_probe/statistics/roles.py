@@ -51,7 +51,8 @@ NAMES: dict[Role, tuple[str, ...]] = {
         "config_name", "configuration_name", "exp_name", "network_name", "net_name", "trainer",
     ),
     "seed": (
-        "seed", "random_seed", "rng_seed", "random_state", "manual_seed", "repetition", "repeat",
+        "seed", "random_seed", "rng_seed", "torch_seed", "global_seed", "train_seed", "init_seed",
+        "model_seed", "np_seed", "random_state", "manual_seed", "repetition", "repeat",
         "rep", "trial", "replicate", "cv_repeat", "repeat_id", "repeat_no", "rep_id", "seed_id",
         "split_seed", "shuffle_seed", "repetition_id", "run", "run_id", "run_number", "try",
         "iteration_seed", "wiederholung", "durchlauf", "lauf", "startwert", "graine", "semilla",

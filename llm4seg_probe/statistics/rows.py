@@ -284,6 +284,8 @@ _WITHIN = frozenset(
 """Names of cases that may be numbered anew within something larger."""
 
 
+_FEW_SETTINGS = 6
+"""Values of a number that may be a setting in a table of any length."""
 _SETTINGS = frozenset(
     (
         "iou_type", "tta", "ckpt", "checkpoint", "postprocess", "postprocessing", "annotator",
@@ -309,7 +311,7 @@ def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: lis
         and (
             not pd.api.types.is_float_dtype(table[name].dtype)
             # A setting such as a rate, and no other score.
-            or table[name].nunique() <= max(2, len(table) // 10)
+            or table[name].nunique() <= max(_FEW_SETTINGS, len(table) // 10)
         )
     }
     seeds = table.loc[doubled, columns.seed].drop_duplicates().sort_values()

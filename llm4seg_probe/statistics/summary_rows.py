@@ -44,6 +44,8 @@ _BOUNDS = frozenset(
 """Words for how far runs spread; of classes they may be others."""
 _ANATOMY = frozenset(("media",))
 """Words that sum up in some language, and are structures: the media of a vessel's wall."""
+_MEAN_OF_CLASSES = re.compile(r"m_?(?:iou|dice|dsc|acc|jaccard)|(?:iou|dice|dsc)_m")
+"""Whole names among classes that are none: ``mIoU`` beside polyp and background."""
 _LEUKAEMIAS = frozenset(("AML", "CLL", "CML"))
 """Beside these ALL is one too."""
 _BESIDE = frozenset(
@@ -111,6 +113,7 @@ def without_summaries(
         sums = {value: _sums_up(value) for value in name.unique()}
         if role == "class":
             sums |= {value: False for value in sums if words(value) in _ANATOMY}
+            sums |= {value: True for value in sums if _MEAN_OF_CLASSES.fullmatch(words(value))}
             if set(name) & _LEUKAEMIAS:
                 sums |= {"ALL": False}
         summary = name.map(sums).astype(bool)

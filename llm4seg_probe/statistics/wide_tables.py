@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import pandas as pd
@@ -42,11 +43,12 @@ class Long:
     doubts: tuple[str, ...] = ()
 
 
-def long(table: pd.DataFrame, given: Mapping[Role, str]) -> Long:
+def long(table: pd.DataFrame, given: Mapping[Role, str], baseline: str | None = None) -> Long:
     """Turn a wide table into a long one; another is handed back as it is.
 
     given: columns that the user named, by role; a ``score`` that is no column names what a wide
-    table holds. Raises TableError for a chart exported from W&B, whose columns are curves.
+    table holds. baseline: an arm, as the user named it. Raises TableError for a chart exported from
+    W&B, whose columns are curves.
     """
     charts = [name for name in table.columns if re.search(r"__(MIN|MAX)$", str(name))]
     if charts:
@@ -56,7 +58,7 @@ def long(table: pd.DataFrame, given: Mapping[Role, str]) -> Long:
         )
     table = _runs_of_the_first_column(table)
     table, numbered = _without_row_numbers(table)
-    for turn in (_per_seed, _per_region, _per_arm):
+    for turn in (_per_seed, _per_region, partial(_per_arm, baseline=baseline)):
         turned = turn(table, given)
         if turned is not None:
             return replace(turned, notes=(*numbered, *turned.notes))
@@ -287,7 +289,9 @@ _OF_CASES = frozenset(
 _CLASS = re.compile(r"(?:class|label|organ|channel|region|klasse|structure)_?\d+")
 
 
-def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
+def _per_arm(
+    table: pd.DataFrame, given: Mapping[Role, str], baseline: str | None = None
+) -> Long | None:
     """A column per arm, beside one of seeds, folds or cases, and no column of arms."""
     if _named(table, "arm", given) or not any(
         _named(table, role, given) for role in ("seed", "fold", "case")
@@ -298,9 +302,14 @@ def _per_arm(table: pd.DataFrame, given: Mapping[Role, str]) -> Long | None:
         if not pd.api.types.is_numeric_dtype(table[name].dtype) and not _has_role(name)
     ]  # fmt: skip
     every = [name for name in _numeric(table, given) if not _has_role(name)]
-    others = [name for name in every if is_no_arm(name) or set(words(name).split("_")) & _OF_CASES]
+    every += [name for name in table.columns if name == baseline and name not in every]
+    others = [
+        name for name in every
+        if name != baseline and (is_no_arm(name) or set(words(name).split("_")) & _OF_CASES)
+    ]  # fmt: skip
     columns = [name for name in every if name not in others]
     beside = margins(table[columns]) | of_each_case(table, columns, given)
+    beside.pop(baseline or "", None)
     columns = [name for name in columns if name not in beside]
     scores = score_columns(table, columns)
     if len(columns) > 1 and all(_CLASS.fullmatch(words(name)) for name in columns):

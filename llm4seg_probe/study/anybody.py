@@ -40,7 +40,7 @@ def without_names(file: TableFile, asked: Asked) -> tuple[TableFile, Pseudonyms]
     no two cases of a run. Raises TableError where no arm or score is found.
     """
     table = named(file.table)
-    turned = wide_tables.long(typed(table), asked.columns)
+    turned = wide_tables.long(typed(table), asked.columns, asked.baseline)
     found = recognise(turned.table, turned.given, off=asked.off)
     keyed: dict[str, dict[str, str]] = {}
     patients: set[str] = set()
@@ -120,7 +120,9 @@ def compared_table(
     is written beside it.
     """
     with named_in_errors(paths):
-        return _compared(_read(paths, asked, shared), question)
+        return _compared(
+            _read(paths, replace(asked, baseline=question.wanted.baseline), shared), question
+        )
 
 
 def _compared(reading: Reading, question: Question) -> ComparedTable:
@@ -137,7 +139,7 @@ def _compared(reading: Reading, question: Question) -> ComparedTable:
 def planned_table(paths: Sequence[Path], asked: Asked, wanted: Wanted, aims: Aims) -> PlannedTable:
     """Plan a study from a pilot's table in files."""
     with named_in_errors(paths):
-        reading = _read(paths, asked)
+        reading = _read(paths, replace(asked, baseline=wanted.baseline))
         plan = planned(reading, wanted, aims)
     findings = list(reading.findings)
     if wanted.pairs is None and wanted.baseline is None and "cnn" not in reading.arms:

@@ -238,3 +238,65 @@ def test_a_mean_of_many_decimals_is_left_out_whatever_it_is_called(tmp_path, com
     told = tell(tmp_path, command, both.to_csv(index=False), "--baseline", "unet")
     assert "rows sum others up, by what they hold (case keskim: their mean)" in told.text
     assert told.row["p_t"] == pytest.approx(paired_t(table)[1], rel=1e-6)
+
+
+@COMMANDS
+@pytest.mark.parametrize("name", ["Best", "total", "n", "stage 1"])
+def test_the_baseline_that_is_named_is_an_arm(tmp_path, command, name):
+    table = wide().rename(columns={"unet": name}).assign(third=np.add(OURS, 0.01).round(4))
+    told = tell(tmp_path, command, table.to_csv(index=False), "--baseline", name,
+                "--higher-is-better")  # fmt: skip
+    assert sorted(told.rows["a"]) == ["ours", "third"]
+
+
+@COMMANDS
+def test_an_arm_of_one_run_beside_seeds_can_be_the_baseline(tmp_path, command):
+    table = per_case(seeds=3, cases=6)
+    first = table["method"].eq("unet") & table["seed"].eq(0)
+    fixed = table[first].set_index("case")["dice"]
+    table.loc[table["method"] == "unet", "dice"] = table["case"].map(fixed)
+    flat = table.pivot(index=["case", "seed"], columns="method", values="dice").reset_index()
+    flat["unetr"] = (flat["ours"] - 0.01 + 0.001 * flat["seed"]).round(4)
+    asked = ("--higher-is-better", "--baseline")
+    told = tell(tmp_path, command, flat.to_csv(index=False), *asked, "unet")
+    assert sorted(told.rows["a"]) == ["ours", "unetr"]
+    other = tell(tmp_path, command, flat.to_csv(index=False), *asked, "unetr")
+    assert "unet says the same of a case in all of its runs" in other.text
+    assert "if it is one: --baseline, or a row for each result" in other.text
+
+
+@COMMANDS
+@pytest.mark.parametrize("levels", [(0.05, 0.1, 0.2), (0.1, 0.5, 1.0), (0.001, 0.01, 0.1, 1.0)])
+def test_a_setting_of_few_numbers_is_named(tmp_path, command, levels):
+    rows = [
+        f"{arm},{seed},{level},{0.7 + place / 20 + seed / 100 + (arm == 'ours') / 50}"
+        for arm in ("unet", "ours")
+        for seed in range(2)
+        for place, level in enumerate(levels)
+    ]
+    text = "\n".join(["method,seed,label_ratio,dice", *rows])
+    told = tell(tmp_path, command, text, "--baseline", "unet")
+    assert f"they differ in label_ratio ({', '.join(map(str, levels))})" in told.text
+
+
+@COMMANDS
+@pytest.mark.parametrize("name", ["torch_seed", "global_seed", "train_seed"])
+def test_more_names_of_seeds(tmp_path, command, name):
+    told = tell(tmp_path, command, per_seed_csv(header=f"method,{name},dice"), "--baseline", "unet")
+    assert told.row["p_t"] == pytest.approx(PLAIN, rel=1e-6)
+
+
+@COMMANDS
+@pytest.mark.parametrize("name", ["mIoU", "mDice", "m_dsc"])
+def test_the_mean_of_classes_is_none_of_them(tmp_path, command, name):
+    table = pd.read_csv(StringIO(per_seed_csv()))
+    parts = [table.assign(dice=table["dice"] + step, **{"class": own})
+             for own, step in (("polyp", 0.05), ("bg", -0.05), (name, 0.0))]  # fmt: skip
+    told = tell(tmp_path, command, pd.concat(parts).to_csv(index=False), "--baseline", "unet")
+    assert "rows sum others up (class" in told.text
+    assert "averaged over class: polyp, bg," in told.text
+
+
+@pytest.mark.parametrize("name", ["FPS slice/s", "FPS_total", "fps at image size 512"])
+def test_throughput_stays_throughput(name):
+    assert not direction(name).lower_is_better

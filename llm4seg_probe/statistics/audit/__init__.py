@@ -7,6 +7,7 @@ others are refused with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -161,4 +162,4 @@ def _question(
 def _audited(file: TableFile, asked: Asked, question: Question, n: int | None) -> Audit:
     if is_means(file.table, asked.columns):
         return means.audited(file, asked, question, n)
-    return runs.audited(file, asked, question)
+    return runs.audited(file, replace(asked, baseline=question.wanted.baseline), question)
