@@ -27,6 +27,10 @@ MEASURES: dict[str, Measure] = {
     **{score.name: Measure(score.label, score.unit) for score in OURS.values()},
     "activation_iou": Measure("Activation IoU", "0 to 1"),
     "snr_db": Measure("signal-to-noise ratio", "dB"),
+    "foreground_share": Measure("attention to the foreground", "0 to 1"),
+    "distance_ratio": Measure("distance of attention", "1: as to all tokens alike"),
+    "iou_change": Measure("change of IoU"),
+    "dice_change": Measure("change of Dice"),
 }
 
 SITES: dict[str, str] = {

@@ -58,7 +58,8 @@ class Study(Result):
         self.results = results
         self._page = page
         self.signatures: tuple[str, ...] = ()
-        """What to try where an arm is no better than the baseline, after a sweep."""
+        """After a sweep: what to try where an arm is no better than the baseline, and which runs
+        found nothing."""
         self.rests_on: str = ""
         """What its verdicts rest on, after a sweep."""
         self.course: Course | None = None

@@ -22,6 +22,7 @@ from llm4seg_probe.statistics.association import association_table
 from llm4seg_probe.statistics.claims import Claim, ClaimedPair, pairs_table
 from llm4seg_probe.statistics.compare import compare_arms
 from llm4seg_probe.statistics.epoch_choice import selection, with_gaps
+from llm4seg_probe.statistics.found_nothing import found_nothing
 from llm4seg_probe.statistics.judgement import judge, ready
 from llm4seg_probe.statistics.ladder import ladder
 from llm4seg_probe.statistics.look_claims import judge_at_looks
@@ -241,7 +242,7 @@ class Answer:
     claims: pd.DataFrame
     rests_on: str
     signatures: tuple[str, ...]
-    """What to try where an arm is no better than the baseline."""
+    """What to try where an arm is no better than the baseline, and which runs found nothing."""
 
 
 def planned(analysis: Analysis, runs: Path) -> list[PlannedRun]:
@@ -303,6 +304,8 @@ def written(
         {run.config.arm: run.config for run in runs if run.path.name in usual},
         analysis.comparison.baseline,
     )
+    nothing = found_nothing(scores, described_runs)
+    hints += [f"{nothing}."] if nothing else []
     return Answer(write_report(out), claims, rests_on, tuple(hints))
 
 
