@@ -18,6 +18,7 @@ from llm4seg_probe.drawing.axes import (
     interval_note,
     legend_below,
     limits,
+    most_lines,
     tall_figure,
     wrapped,
     zero_line,
@@ -26,7 +27,7 @@ from llm4seg_probe.drawing.style import GRID, MUTED, arm_style, in_order, paper_
 from llm4seg_probe.errors import TableError
 
 RANK = "low-rank"
-_PER_ARM = 0.2  # centimetres of a row that each arm takes
+_PER_ARM, _PER_LINE = 0.2, 0.37  # centimetres of a row that each arm, and each line, takes
 _WORDS = {
     "bypass": "Layer bypassed",
     "attention-off": "Attention off",
@@ -61,7 +62,9 @@ def figure(effects: pd.DataFrame, score: str = "iou") -> Figure:
     arms = in_order(rows["arm"])
     ranks, others = rows[rows["intervention"] == RANK], rows[rows["intervention"] != RANK]
     kinds = _in_order(others[["intervention", "setting"]].drop_duplicates())
-    heights = [len(kinds) * (0.18 + _PER_ARM * len(arms)), 3.4]
+    texts = _texts(kinds)
+    row = max(0.18 + _PER_ARM * len(arms), _PER_LINE * most_lines(texts))
+    heights = [len(kinds) * row, 3.4]
     shown = [height for height, part in zip(heights, (others, ranks), strict=True) if len(part)]
     bounds = bounds_of(rows)
     with paper_style():
@@ -78,6 +81,12 @@ def figure(effects: pd.DataFrame, score: str = "iou") -> Figure:
     return drawing
 
 
+def _texts(kinds: pd.DataFrame) -> list[str]:
+    """The interventions in words, on as many lines as they take."""
+    names = zip(kinds["intervention"], kinds["setting"], strict=True)
+    return [wrapped(_WORDS.get(name, name).format(setting)) for name, setting in names]
+
+
 def _in_order(kinds: pd.DataFrame) -> pd.DataFrame:
     order = {name: place for place, name in enumerate(_WORDS)}
     place = kinds["intervention"].map(lambda name: order.get(name, len(order)))
@@ -91,9 +100,7 @@ def _forest(
     arms: list[str],
     bounds: tuple[str, str] | None,
 ) -> None:
-    names = zip(kinds["intervention"], kinds["setting"], strict=True)
-    texts = [_WORDS.get(name, name).format(setting) for name, setting in names]
-    arm_axis(axes, [wrapped(text) for text in texts])
+    arm_axis(axes, _texts(kinds))
     axes.set_xlim(*limits(rows["change"]))
     axes.xaxis.set_major_locator(MaxNLocator(4))  # labels of small changes are long
     zero_line(axes)

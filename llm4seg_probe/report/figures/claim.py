@@ -25,7 +25,7 @@ from llm4seg_probe.drawing.style import (
 _LINE, _ROOM = 0.34, 1.7
 _BLOCK = 2.9
 _LABEL = 19  # characters of a line
-_AXIS = 23
+_AXIS, _NARROW_AXIS = 23, 17
 _FEWEST = 3  # different values without which there is no density
 
 
@@ -61,7 +61,7 @@ def figure(
             interval = (intervals or {}).get(int(rows["comparison"].iloc[0]))
             _differences(cases, rows, margin, interval)
             name = f"a − b by {unit(rows)} (difference in {measure.name})"
-            cases.set_xlabel(wrapped(name, _AXIS))
+            cases.set_xlabel(wrapped(name, _NARROW_AXIS))
     return drawing
 
 
