@@ -27,7 +27,8 @@ from llm4seg_probe.drawing.style import GRID, MUTED, arm_style, in_order, paper_
 from llm4seg_probe.errors import TableError
 
 RANK = "low-rank"
-_PER_ARM, _PER_LINE = 0.2, 0.37  # centimetres of a row that each arm, and each line, takes
+_LINE = 24  # characters of a label's line
+_PER_ARM, _PER_LINE = 0.2, 0.42  # centimetres of a row that each arm, and each line, takes
 _WORDS = {
     "bypass": "Layer bypassed",
     "attention-off": "Attention off",
@@ -84,7 +85,7 @@ def figure(effects: pd.DataFrame, score: str = "iou") -> Figure:
 def _texts(kinds: pd.DataFrame) -> list[str]:
     """The interventions in words, on as many lines as they take."""
     names = zip(kinds["intervention"], kinds["setting"], strict=True)
-    return [wrapped(_WORDS.get(name, name).format(setting)) for name, setting in names]
+    return [wrapped(_WORDS.get(name, name).format(setting), _LINE) for name, setting in names]
 
 
 def _in_order(kinds: pd.DataFrame) -> pd.DataFrame:
