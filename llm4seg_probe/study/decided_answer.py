@@ -18,15 +18,9 @@ from llm4seg_probe.statistics.stopping import expected
 from llm4seg_probe.study.analysis import Analysis, deciding, storable
 from llm4seg_probe.study.engines.base import Engine
 from llm4seg_probe.study.forecast import forecast
-from llm4seg_probe.study.pipeline import (
-    Answer,
-    RunTask,
-    gathered,
-    planned,
-    report_context,
-    written,
-)
+from llm4seg_probe.study.pipeline import Answer, RunTask, gathered, planned, written
 from llm4seg_probe.study.probing import of_each_run, probe_study
+from llm4seg_probe.study.report_context import report_context
 from llm4seg_probe.study.runs import described
 from llm4seg_probe.study.score_store import NAME as STORE
 from llm4seg_probe.study.score_store import ScoreStore

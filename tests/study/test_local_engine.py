@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llm4seg_probe.errors import TrainingError, UserError
-from llm4seg_probe.study.engines import local
+from llm4seg_probe.study.engines import base, local
 from llm4seg_probe.study.engines.base import Meter, carry_out
 from llm4seg_probe.study.engines.local import LocalEngine, available_cores, workers_for
 
@@ -153,3 +153,27 @@ def test_workers_that_keep_sigterm_to_themselves_end_when_stopped(
         with pytest.raises(ProcessLookupError):
             os.kill(int(begun.read_text()), 0)
     assert not [task for task in tasks if task.path.exists()]
+
+
+def test_the_time_left_is_told_once_half_a_run_has_been_gained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(base.time, "monotonic", lambda: now[0])
+
+    class Partly(Touch):
+        @property
+        def share_done(self) -> float:
+            return shares[self.name]
+
+    shares = {"a": 0.0, "b": 0.25}  # b was interrupted before
+    meter = Meter([Partly(tmp_path / name) for name in shares], lambda _: None)
+    meter.update()
+    for seconds, name, share in [(40, "a", 0.02), (80, "a", 0.25), (120, "b", 1.0)]:
+        now[0], shares[name] = seconds, share
+        meter.update()
+    assert capsys.readouterr().err.splitlines() == [
+        "0 of 2 runs done",  # 40 s for two hundredths of a run, most of them its start
+        "0 of 2 runs done",
+        "1 of 2 runs done, some 90 s left",  # one run's worth in 120 s, three quarters to go
+    ]

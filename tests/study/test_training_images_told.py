@@ -20,7 +20,7 @@ from llm4seg_probe.report.context import ReportContext
 from llm4seg_probe.report.methods import methods_text
 from llm4seg_probe.report.results import Results
 from llm4seg_probe.study.analysis import Analysis
-from llm4seg_probe.study.pipeline import report_context
+from llm4seg_probe.study.report_context import report_context
 from llm4seg_probe.study.runs import PlannedRun, described, plan
 
 

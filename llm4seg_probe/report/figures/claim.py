@@ -25,7 +25,7 @@ from llm4seg_probe.drawing.style import (
 _LINE, _ROOM = 0.34, 1.7
 _BLOCK = 2.9
 _LABEL = 19  # characters of a line
-_AXIS, _NARROW_AXIS = 23, 17
+_AXIS, _NARROW_AXIS = 23, 19
 _FEWEST = 3  # different values without which there is no density
 
 
@@ -60,8 +60,8 @@ def figure(
             runs.set_xlabel(wrapped(name, _AXIS))
             interval = (intervals or {}).get(int(rows["comparison"].iloc[0]))
             _differences(cases, rows, margin, interval)
-            name = f"a − b by {unit(rows)} (difference in {measure.name})"
-            cases.set_xlabel(wrapped(name, _NARROW_AXIS))
+            name = wrapped(f"(difference in {measure.name})", _NARROW_AXIS)
+            cases.set_xlabel(f"a − b by {unit(rows)}\n{name}")
     return drawing
 
 

@@ -11,6 +11,7 @@ from llm4seg_probe import progress
 _TRIES = 2
 _LINE_SECONDS = 30.0
 """Seconds at least between two lines on progress, off a terminal."""
+_ENOUGH = 0.5  # of a run gained before the time left is told: what is less is mostly starting
 _ROOM = 0.9  # of a GPU's memory that runs may fill by what is counted of them
 
 
@@ -98,9 +99,12 @@ class Meter:
     def _tell(self, shares: Sequence[float]) -> None:
         self._told = time.monotonic()
         gained = sum(shares) - (self._share_begun or 0.0)
-        left = (self._told - self._begun) * (len(shares) - sum(shares)) / gained if gained else 0.0
         finished = sum(share >= 1 for share in shares)
-        progress.say(f"{finished} of {len(shares)} runs done, some {progress.in_words(left)} left")
+        told = f"{finished} of {len(shares)} runs done"
+        if gained >= _ENOUGH:
+            left = (self._told - self._begun) * (len(shares) - sum(shares)) / gained
+            told += f", some {progress.in_words(left)} left"
+        progress.say(told)
 
 
 def carry_out(tasks: Sequence[Task], engine: Engine, description: str) -> None:
