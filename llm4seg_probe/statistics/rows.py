@@ -315,7 +315,8 @@ def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: lis
         )
     }
     seeds = table.loc[doubled, columns.seed].drop_duplicates().sort_values()
-    which = ", ".join(f"{name} {first[name]}" for name in keys)
+    run = columns.seed.removesuffix(" of seed")
+    which = ", ".join(f"{run if name == columns.seed else name} {first[name]}" for name in keys)
     cause = "nothing tells them apart; name the column of the cases, or leave one row out"
     if columns.case and not varying:
         cause = (
@@ -333,7 +334,10 @@ def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: lis
         )  # fmt: skip
         if finer and len(seeds) == 1 and not columns.case:
             cause += f", or, if each is another run, --seed {finer}"
-        if columns.case and not columns.group and finer:
+        if finer and words(finer) in NAMES["arm"]:
+            if not columns.dataset:
+                cause += f", or, if {finer} names the arms, --arm {finer} --dataset {columns.arm}"
+        elif columns.case and not columns.group and finer:
             image, whole = finer, columns.case
             if words(whole) in _WITHIN or _numbers_cases_anew(table, finer, columns):
                 image, whole = whole, finer
@@ -345,7 +349,7 @@ def _refuse_doubled(table: pd.DataFrame, score: str, columns: Columns, keys: lis
             if not columns.dataset and not pd.api.types.is_numeric_dtype(table[finer].dtype):
                 cause += f", or, if these are data sets, --dataset {finer}"
     raise TableError(
-        f"{len(alike)} rows for {which} (doubled in seeds {some_of(seeds.tolist())}): {cause}"
+        f"{len(alike)} rows for {which} (doubled in {run}s {some_of(seeds.tolist())}): {cause}"
     )
 
 

@@ -176,3 +176,20 @@ def test_data_under_a_column_of_any_name_can_be_named(tmp_path, command):
     right = tell(tmp_path, command, table.to_csv(index=False), "--baseline", "unet",
                  "--dataset", "provenance")  # fmt: skip
     assert sorted(right.rows["dataset"]) == ["Bonn", "Oslo"]
+
+
+def test_arms_under_two_names_are_told_how_to_be_compared(tmp_path: Path) -> None:
+    lines = ["trainer,configuration,fold,case,Dice"]
+    for case in range(25):
+        for gain, trainer in [(0, "nnUNetTrainer"), (0.02, "nnUNetTrainerLLM")]:
+            for better, configuration in enumerate(("2d", "3d_fullres")):
+                dice = 0.7 + gain * better + 0.01 * (case % 7)
+                lines.append(f"{trainer},{configuration},{case // 5},case{case},{dice:.3f}")
+    text = "\n".join(lines)
+    refused = tell(tmp_path, "compare", text)
+    assert refused.code == 2
+    assert "fold 0, case case0 (doubled in folds 0, 1, 2, 3, 4)" in refused.text
+    assert refused.text.rstrip().endswith("--arm trainer --dataset configuration")
+    told = tell(tmp_path, "compare", text, "--arm", "trainer", "--dataset", "configuration")
+    effects = told.rows.set_index("dataset")["difference"]
+    assert effects.to_dict() == pytest.approx({"2d": 0, "3d_fullres": 0.02}, abs=1e-9)
