@@ -1,0 +1,120 @@
+"""Conditions whose runs learned nothing: what is compared of them is not what their arms learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import sqrt
+
+import pandas as pd
+
+from llm4seg_probe.scores import CHOSEN_EPOCH
+from llm4seg_probe.statistics.rows import as_text
+
+_ONE_IN_TWENTY = 1.645
+"""Standard errors that a standard normal lies above in 5 of 100."""
+
+
+def learned_nothing(scores: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+    """Sentences that name the conditions of runs whose answers are those of no training at all.
+
+    A run of segmentation has learned nothing where every predicted mask is empty, one of detection
+    where no object was found at any rate of false alarms. One of classification has where the
+    AUROC of every class lies below what guessing exceeds in one of twenty tries: 0.5 and 1.645
+    times √((n + m + 1) / (12 n m)), with n images of the class and m without (Mann and Whitney,
+    1947). Images of one patient are alike, so that guessing in truth goes higher than this.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Columns of ``scores.csv``. The chosen epoch on the test images counts.
+    runs : DataFrame
+        Columns of ``runs.csv``, of which ``deviation`` tells the conditions of an arm apart.
+
+    Returns
+    -------
+    list of str
+        A sentence for each kind, without full stop; empty where every run has learned something.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({
+    ...     "run": ["a", "b"], "checkpoint": "best", "split": "test", "empty": ["prediction", ""]
+    ... })
+    >>> runs = pd.DataFrame({
+    ...     "run": ["a", "b"], "dataset": "spine", "arm": "cnn", "deviation": "train_images=8"
+    ... })
+    >>> (told,) = learned_nothing(scores, runs)
+    >>> told.partition(":")[0]
+    'Found nothing at all (every predicted test mask is empty)'
+    >>> told.partition(": ")[2].partition(".")[0]
+    'cnn[train_images=8] in 1 of 2 runs'
+    """
+    chosen = scores
+    for name, wanted in CHOSEN_EPOCH.items():
+        chosen = chosen[chosen[name] == wanted]
+    sentences = []
+    for kind, columns, is_nothing in _KINDS:
+        if not columns <= set(chosen.columns):
+            continue
+        nothing: dict[str, bool] = {
+            str(run): is_nothing(rows) for run, rows in chosen.groupby("run")
+        }
+        if any(nothing.values()):
+            sentences.append(
+                f"{kind}: {'; '.join(_counted(nothing, runs))}. A difference that rests on such "
+                "runs says nothing about what the arms learn"
+            )
+    return sentences
+
+
+def _marks_nothing(rows: pd.DataFrame) -> bool:
+    """Whether every mask of a run is empty, and one should not have been."""
+    kinds = set(as_text(rows["empty"]))
+    return kinds <= {"prediction", "both"} and "prediction" in kinds
+
+
+def _finds_no_object(rows: pd.DataFrame) -> bool:
+    froc = rows["object_froc"].dropna()
+    return len(froc) > 0 and froc.mean() <= 0
+
+
+def _guesses(rows: pd.DataFrame) -> bool:
+    """Whether the AUROC of every class is one that guessing reaches in one of twenty tries."""
+    found = rows[rows["image_auroc"].notna()]
+    for _, own in found.groupby(as_text(found["class"])):
+        has = float(own["present"].sum())
+        has_not = len(own) - has
+        spread = sqrt((len(own) + 1) / (12 * has * has_not))
+        if own["image_auroc"].mean() > 0.5 + _ONE_IN_TWENTY * spread:
+            return False
+    return len(found) > 0
+
+
+_KINDS: tuple[tuple[str, set[str], Callable[[pd.DataFrame], bool]], ...] = (
+    ("Found nothing at all (every predicted test mask is empty)", {"empty"}, _marks_nothing),
+    ("Found no object in any test image", {"object_froc"}, _finds_no_object),
+    (
+        "Told test images with a class from those without no better than guessing does in one of "
+        "twenty tries (AUROC)", {"image_auroc", "present"}, _guesses,
+    ),
+)  # fmt: skip
+"""Beginning of the sentence, columns of such scores, and whether a run's rows are so."""
+
+
+def _counted(nothing: dict[str, bool], runs: pd.DataFrame) -> Iterable[str]:
+    """The conditions of runs that learned nothing, each with their number, and its data."""
+    own = runs[runs["run"].isin(nothing)]
+    names = [
+        f"{arm}[{deviation}]" if deviation else arm
+        for arm, deviation in zip(own["arm"], as_text(own["deviation"]), strict=True)
+    ]
+    several = own["dataset"].nunique() > 1
+    places = [
+        # The data of a condition that deviates in them are in its name.
+        f"{name} on {dataset}" if several and f"dataset={dataset}" not in name else name
+        for name, dataset in zip(names, own["dataset"], strict=True)
+    ]
+    marks = own["run"].map(nothing)
+    for name, of_condition in marks.groupby(pd.Series(places, own.index), sort=False):
+        if of_condition.any():
+            yield f"{name} in {int(of_condition.sum())} of {len(of_condition)} runs"
