@@ -61,7 +61,7 @@ def learned_nothing(scores: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
         }
         if any(nothing.values()):
             sentences.append(
-                f"{kind}: {'; '.join(_counted(nothing, runs))}. A difference that rests on such "
+                f"{kind}: {'; '.join(_counted(nothing, runs))}. A difference between such "
                 "runs says nothing about what the arms learn"
             )
     return sentences
