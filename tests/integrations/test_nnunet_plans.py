@@ -138,6 +138,7 @@ def test_doctor_knows_it(standin, monkeypatch):
     assert _nnunet().state.startswith("not installed")
 
 
+@pytest.mark.slow
 def test_a_torchvision_for_another_torch_is_told_and_mended(tmp_path, monkeypatch):
     package = tmp_path / "torchvision"
     package.mkdir()

@@ -72,7 +72,13 @@ def folder(tiny_data: Path, spoken_llm: Path, tmp_path: Path) -> Path:
 COMMANDS = ("evaluate", "predict", *(name for name in registry.probes() if name != "mixture"))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("evaluate", "rank")))
+        for name in COMMANDS
+    ],
+)
 def test_a_command_computes_on_the_card(
     command: str, trained: dict[str, Path], folder: Path, card: Card
 ) -> None:

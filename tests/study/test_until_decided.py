@@ -142,7 +142,14 @@ def test_it_stops_when_all_is_decided(content, tmp_path):
     assert again.made == []
 
 
-@pytest.mark.parametrize("moment", ["first look", "unjudged", "second look"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "first look",
+        pytest.param("unjudged", marks=pytest.mark.slow),
+        pytest.param("second look", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_moment_it_comes_to_the_same(analysis, tmp_path, moment):
     whole = run(analysis, tmp_path / "whole")
     out = tmp_path / "killed"
