@@ -26,7 +26,7 @@ from llm4seg_probe.report.probe_sections import ProbeSection, probe_sections
 from llm4seg_probe.report.results import Results
 from llm4seg_probe.report.sections import SECTIONS, Section
 from llm4seg_probe.report.verdicts import VERDICTS, VerdictRow, primary, verdict_rows
-from llm4seg_probe.statistics.learned_nothing import learned_nothing
+from llm4seg_probe.statistics.nothing_to_compare import nothing_to_compare
 
 FIGURES = "figures"
 LEFT_OUT = (
@@ -107,11 +107,11 @@ def _drawn(section: Section, part: Results, suffix: str, target: Path) -> Iterat
         yield Drawn(name, table, svg, drawing.alt(shown), caption, drawing.wide)
 
 
-def _learned_nothing(results: Results) -> list[str]:
+def _nothing_to_compare(results: Results) -> list[str]:
     scores, runs = (results.tables.get(name) for name in ("scores.csv", "runs.csv"))
     if scores is None or runs is None or "run" not in scores.columns:
         return []
-    return learned_nothing(scores, runs) if "deviation" in runs.columns else []
+    return nothing_to_compare(scores, runs) if "deviation" in runs.columns else []
 
 
 def page_content(
@@ -137,7 +137,7 @@ def page_content(
         "context": context,
         "facts": facts_of(results),
         "left_out": results.left_out,
-        "learned_nothing": _learned_nothing(results),
+        "nothing_to_compare": _nothing_to_compare(results),
         "brief": _brief(results),
         "answer": sentences,
         "anchors": {claim.anchor for claim in claims},

@@ -16,8 +16,8 @@ from llm4seg_probe.drawing import labels
 from llm4seg_probe.report.page_tables import table_of
 from llm4seg_probe.report.verdicts import VERDICTS, verdict_rows
 
-_BESIDE, _NARROW = 67, 13
-"""Columns that the table of verdicts takes beside its first one; those of the first and last."""
+_BESIDE, _SEEDS = 65, 13
+"""Columns that the table of verdicts takes beside its first one, and that its last one takes."""
 
 
 def verdict_text(claims: pd.DataFrame, width: int | None = None) -> str:
@@ -29,13 +29,14 @@ def verdict_text(claims: pd.DataFrame, width: int | None = None) -> str:
     rows = verdict_rows(claims)
     parts = [row.comparison.replace(" and ", "\nand ") for row in rows]
     longest = max((len(line) for part in parts for line in part.splitlines()), default=0)
-    fits = longest <= _columns(width) - _BESIDE
+    room = _columns(width) - _BESIDE
+    fits = longest <= room
     table = _table(("Claim", "Verdict", "Effect, 95 % interval", "p, adj.", "Seeds"))
     for row, comparison in zip(rows, parts, strict=True):
         effect = "\n".join(part for part in (row.effect, row.margin) if part)
         run, comma, needed = row.seeds.partition(", ")
-        seeds = f"{run},\n{_narrow(needed)}" if comma else run
-        claim = f"{row.claim}\n{comparison}" if fits else _narrow(row.claim)
+        seeds = f"{run},\n{_filled(needed, _SEEDS)}" if comma else run
+        claim = _filled(row.claim, room) + (f"\n{comparison}" if fits else "")
         table.add_row(claim, row.word, effect, row.p, seeds)
         table.add_section()
     sentences = [
@@ -84,7 +85,7 @@ def _floors(comparison: pd.DataFrame) -> tuple[list[int], list[float]]:
 
 def _table(titles: Sequence[str]) -> Table:
     """Only the first column may be broken into lines where the terminal is narrow."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for place, title in enumerate(titles):
         table.add_column(title, no_wrap=place > 0, overflow="fold")
     return table
@@ -103,5 +104,6 @@ def _columns(width: int | None) -> int:
     return width or max(80, shutil.get_terminal_size().columns)
 
 
-def _narrow(text: str) -> str:
-    return textwrap.fill(text, _NARROW, break_long_words=False)
+def _filled(text: str, room: int) -> str:
+    """Text on lines of at most ``room`` characters, broken at spaces and behind hyphens."""
+    return textwrap.fill(text, room, break_long_words=False)

@@ -20,9 +20,9 @@ from llm4seg_probe.statistics.compare import compare_arms
 from llm4seg_probe.statistics.epoch_choice import selection, with_gaps
 from llm4seg_probe.statistics.judgement import judge, ready
 from llm4seg_probe.statistics.ladder import ladder
-from llm4seg_probe.statistics.learned_nothing import learned_nothing
 from llm4seg_probe.statistics.look_claims import judge_at_looks
 from llm4seg_probe.statistics.multiplicity import by_chance
+from llm4seg_probe.statistics.nothing_to_compare import nothing_to_compare
 from llm4seg_probe.statistics.sizes import sizes
 from llm4seg_probe.study.analysis import ALWAYS, Analysis, Probes
 from llm4seg_probe.study.engines.base import Engine, carry_out
@@ -178,7 +178,7 @@ def _hints(
         run.config.arm: run.config for run in runs if run.path.name in usual
     }
     hints = no_gain(scores[scores["run"].isin(usual)], configs, baseline)
-    return (*hints, *(f"{one}." for one in learned_nothing(scores, described_runs)))
+    return (*hints, *(f"{one}." for one in nothing_to_compare(scores, described_runs)))
 
 
 def gathered(runs: Sequence[PlannedRun], base: Config) -> dict[str, pd.DataFrame]:

@@ -206,6 +206,16 @@ def test_the_terminal_breaks_no_number(results, width):
         assert row.effect in text
 
 
+def test_the_terminal_breaks_long_claims_behind_their_hyphens():
+    wide = claim(claim="pretraining-classification-phantoms", difference=-0.106, ci_low=-0.308,
+                 ci_high=0.096, n_seeds=3, seeds_needed=1268)  # fmt: skip
+    lines = terminal.verdict_text(pd.DataFrame([wide]), 80).splitlines()
+    assert [line.split("  ")[0].strip() for line in lines[2:5]] == [
+        "pretraining-", "classification-", "phantoms",
+    ]  # fmt: skip
+    assert max(map(len, lines[:5])) <= 80
+
+
 def test_comparisons_in_the_terminal(results):
     text = terminal.comparison_text(results.tables["comparison.csv"], 120)
     for heading in ("IoU on spine", "Effective rank on spine", "Activation IoU on spine"):

@@ -1,4 +1,4 @@
-"""Conditions whose runs learned nothing: what is compared of them is not what their arms learn."""
+"""Conditions whose runs leave nothing to compare: they learned nothing, or make no error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ _ONE_IN_TWENTY = 1.645
 """Standard errors that a standard normal lies above in 5 of 100."""
 
 
-def learned_nothing(scores: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
-    """Sentences that name the conditions of runs whose answers are those of no training at all.
+def nothing_to_compare(scores: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+    """Sentences that name the conditions of runs at the floor or at the ceiling of their score.
 
     A run of segmentation has learned nothing where every predicted mask is empty, one of detection
     where no object was found at any rate of false alarms. One of classification has where the
     AUROC of every class lies below what guessing exceeds in one of twenty tries: 0.5 and 1.645
     times √((n + m + 1) / (12 n m)), with n images of the class and m without (Mann and Whitney,
-    1947). Images of one patient are alike, so that guessing in truth goes higher than this.
+    1947). Images of one patient are alike, so that guessing in truth goes higher than this. At
+    the ceiling are detection where every object is found without a false alarm, and
+    classification where the AUROC of every class is 1.
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ def learned_nothing(scores: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        A sentence for each kind, without full stop; empty where every run has learned something.
+        A sentence for each kind, without full stop; empty where all runs can differ.
 
     Examples
     --------
@@ -43,7 +45,7 @@ def learned_nothing(scores: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     >>> runs = pd.DataFrame({
     ...     "run": ["a", "b"], "dataset": "spine", "arm": "cnn", "deviation": "train_images=8"
     ... })
-    >>> (told,) = learned_nothing(scores, runs)
+    >>> (told,) = nothing_to_compare(scores, runs)
     >>> told.partition(":")[0]
     'Found nothing at all (every predicted test mask is empty)'
     >>> told.partition(": ")[2].partition(".")[0]
@@ -78,6 +80,16 @@ def _finds_no_object(rows: pd.DataFrame) -> bool:
     return len(froc) > 0 and froc.mean() <= 0
 
 
+def _finds_every_object(rows: pd.DataFrame) -> bool:
+    froc = rows["object_froc"].dropna()
+    return len(froc) > 0 and froc.min() >= 1
+
+
+def _tells_all(rows: pd.DataFrame) -> bool:
+    auroc = rows["image_auroc"].dropna()
+    return len(auroc) > 0 and auroc.min() >= 1
+
+
 def _guesses(rows: pd.DataFrame) -> bool:
     """Whether the AUROC of every class is one that guessing reaches in one of twenty tries."""
     found = rows[rows["image_auroc"].notna()]
@@ -97,12 +109,20 @@ _KINDS: tuple[tuple[str, set[str], Callable[[pd.DataFrame], bool]], ...] = (
         "Told test images with a class from those without no better than guessing does in one of "
         "twenty tries (AUROC)", {"image_auroc", "present"}, _guesses,
     ),
+    (
+        "Found every object of the test images without a false alarm", {"object_froc"},
+        _finds_every_object,
+    ),
+    (
+        "Told all test images with a class from all without (AUROC 1)", {"image_auroc"},
+        _tells_all,
+    ),
 )  # fmt: skip
 """Beginning of the sentence, columns of such scores, and whether a run's rows are so."""
 
 
 def _counted(nothing: dict[str, bool], runs: pd.DataFrame) -> Iterable[str]:
-    """The conditions of runs that learned nothing, each with their number, and its data."""
+    """The conditions of such runs, each with their number, and its data."""
     own = runs[runs["run"].isin(nothing)]
     names = [
         f"{arm}[{deviation}]" if deviation else arm

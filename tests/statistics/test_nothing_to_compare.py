@@ -1,4 +1,4 @@
-"""Runs that learned nothing are named, by condition."""
+"""Runs that learned nothing, or make no error, are named by condition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from llm4seg_probe.measures.classification import auroc_parts
-from llm4seg_probe.statistics.learned_nothing import learned_nothing
+from llm4seg_probe.statistics.nothing_to_compare import nothing_to_compare
 
 
 def study(empty: dict[str, list[str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -28,8 +28,8 @@ def study(empty: dict[str, list[str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat([scores, last]), runs
 
 
-def test_conditions_of_runs_that_learned_nothing_are_counted():
-    (told,) = learned_nothing(
+def test_conditions_of_runs_that_nothing_to_compare_are_counted():
+    (told,) = nothing_to_compare(
         *study({
             "cnn//spine/0": ["", "prediction"], "cnn//spine/1": ["", ""],
             "cnn/train_images=8/spine/0": ["prediction", "prediction"],
@@ -44,12 +44,12 @@ def test_conditions_of_runs_that_learned_nothing_are_counted():
 
 
 def test_nothing_is_said_of_runs_that_found_something_or_had_nothing_to_find():
-    assert learned_nothing(*study({"cnn//spine/0": ["", "prediction"]})) == []
-    assert learned_nothing(*study({"cnn//spine/0": ["both", "both"]})) == []
+    assert nothing_to_compare(*study({"cnn//spine/0": ["", "prediction"]})) == []
+    assert nothing_to_compare(*study({"cnn//spine/0": ["both", "both"]})) == []
 
 
 def test_a_condition_is_named_with_its_data_where_there_are_several():
-    (told,) = learned_nothing(*study({"cnn//spine/0": [""], "cnn//noise/0": ["prediction"]}))
+    (told,) = nothing_to_compare(*study({"cnn//spine/0": [""], "cnn//noise/0": ["prediction"]}))
     assert "cnn on noise in 1 of 1 runs" in told
 
 
@@ -70,7 +70,7 @@ def test_one_guessing_run_in_twenty_is_taken_for_one_that_has_learned():
     present = np.arange(40) < 15
     tries = 1000
     passed = sum(
-        learned_nothing(classified(draw.random(40), present), RUNS) == [] for _ in range(tries)
+        nothing_to_compare(classified(draw.random(40), present), RUNS) == [] for _ in range(tries)
     )
     assert stats.binomtest(passed, tries, 0.05).pvalue > 0.01
 
@@ -79,19 +79,32 @@ def test_a_run_that_tells_one_class_of_several_has_learned():
     draw = np.random.default_rng(0)
     present = np.arange(40) < 15
     guess = classified(1.0 - present, present, "lesion")  # worse than a guess
-    (told,) = learned_nothing(guess, RUNS)
+    (told,) = nothing_to_compare(guess, RUNS)
     assert told.startswith("Told test images with a class from those without no better than")
     assert "cnn in 1 of 1 runs." in told
-    right = classified(present + 0.1 * draw.random(40), present, "vessel")
-    assert learned_nothing(pd.concat([guess, right]), RUNS) == []
+    right = classified(present + 1.2 * draw.random(40), present, "vessel")
+    assert nothing_to_compare(pd.concat([guess, right]), RUNS) == []
 
 
-@pytest.mark.parametrize(("froc", "says"), [([0.0, 0.0], True), ([0.0, 0.2], False)])
-def test_a_run_that_finds_no_object_is_named(froc, says):
+@pytest.mark.parametrize(
+    ("froc", "says"),
+    [
+        ([0.0, 0.0], ["Found no object in any test image: cnn in 1 of 1 runs"]),
+        ([0.0, 0.2], []),
+        ([1.0, 1.0], ["Found every object of the test images without a false alarm: cnn in"]),
+        ([1.0, 0.99], []),
+    ],
+)
+def test_a_run_that_finds_no_object_or_every_one_is_named(froc, says):
     scores = pd.DataFrame(
         {"run": "a", "checkpoint": "best", "split": "test", "object_froc": [*froc, np.nan]}
     )
-    told = learned_nothing(scores, RUNS)
-    assert [one.startswith("Found no object in any test image: cnn") for one in told] == [
-        True
-    ] * says
+    told = nothing_to_compare(scores, RUNS)
+    assert len(told) == len(says)
+    assert all(one.startswith(beginning) for one, beginning in zip(told, says, strict=True))
+
+
+def test_a_run_that_tells_all_images_is_named():
+    present = np.arange(40) < 15
+    (told,) = nothing_to_compare(classified(present.astype(float), present), RUNS)
+    assert told.startswith("Told all test images with a class from all without (AUROC 1): cnn in")
