@@ -49,7 +49,7 @@ def nothing_to_compare(scores: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     >>> told.partition(":")[0]
     'Found nothing at all (every predicted test mask is empty)'
     >>> told.partition(": ")[2].partition(".")[0]
-    'cnn[train_images=8] in 1 of 2 runs'
+    '1 of 2 runs of cnn with train_images=8'
     """
     chosen = scores
     for name, wanted in CHOSEN_EPOCH.items():
@@ -122,19 +122,22 @@ _KINDS: tuple[tuple[str, set[str], Callable[[pd.DataFrame], bool]], ...] = (
 
 
 def _counted(nothing: dict[str, bool], runs: pd.DataFrame) -> Iterable[str]:
-    """The conditions of such runs, each with their number, and its data."""
+    """Such runs by their arms, those alike in number, deviation and data together."""
     own = runs[runs["run"].isin(nothing)]
-    names = [
-        f"{arm}[{deviation}]" if deviation else arm
-        for arm, deviation in zip(own["arm"], as_text(own["deviation"]), strict=True)
-    ]
     several = own["dataset"].nunique() > 1
-    places = [
-        # The data of a condition that deviates in them are in its name.
-        f"{name} on {dataset}" if several and f"dataset={dataset}" not in name else name
-        for name, dataset in zip(names, own["dataset"], strict=True)
-    ]
-    marks = own["run"].map(nothing)
-    for name, of_condition in marks.groupby(pd.Series(places, own.index), sort=False):
-        if of_condition.any():
-            yield f"{name} in {int(of_condition.sum())} of {len(of_condition)} runs"
+    arms: dict[tuple[str, str], list[str]] = {}
+    conditions = own.assign(deviation=as_text(own["deviation"]), marked=own["run"].map(nothing))
+    keys = ["dataset", "deviation", "arm"]
+    for names, rows in conditions.groupby(keys, sort=False):
+        dataset, deviation, arm = map(str, names)
+        marked = int(rows["marked"].sum())
+        if not marked:
+            continue
+        place = f" with {deviation.replace(',', ', ')}" if deviation else ""
+        if several and f"dataset={dataset}" not in deviation:
+            place += f" on {dataset}"
+        number = "all" if marked == len(rows) else f"{marked} of {len(rows)}"
+        arms.setdefault((number, place), []).append(arm)
+    for (number, place), (*others, last) in arms.items():
+        listed = f"{', '.join(others)} and {last}" if others else last
+        yield f"{number} runs of {listed}{place}"

@@ -40,7 +40,7 @@ def test_conditions_of_runs_that_nothing_to_compare_are_counted():
         })
     )  # fmt: skip
     assert told.startswith("Found nothing at all (every predicted test mask is empty): ")
-    assert "cnn[train_images=8] in 2 of 3 runs; llm in 1 of 1 runs." in told
+    assert ": 2 of 3 runs of cnn with train_images=8; all runs of llm." in told
 
 
 def test_nothing_is_said_of_runs_that_found_something_or_had_nothing_to_find():
@@ -50,7 +50,22 @@ def test_nothing_is_said_of_runs_that_found_something_or_had_nothing_to_find():
 
 def test_a_condition_is_named_with_its_data_where_there_are_several():
     (told,) = nothing_to_compare(*study({"cnn//spine/0": [""], "cnn//noise/0": ["prediction"]}))
-    assert "cnn on noise in 1 of 1 runs" in told
+    assert ": all runs of cnn on noise." in told
+
+
+def test_arms_that_are_alike_stand_together():
+    (told,) = nothing_to_compare(
+        *study({
+            "cnn/dataset=noise,task=detection/noise/0": ["prediction"],
+            "llm/dataset=noise,task=detection/noise/0": ["prediction"],
+            "mlp/dataset=noise,task=detection/noise/0": ["prediction"],
+            "llm//spine/0": [""], "mlp//spine/0": ["prediction"],
+        })
+    )  # fmt: skip
+    assert (
+        ": all runs of cnn, llm and mlp with dataset=noise, task=detection; "
+        "all runs of mlp on spine."
+    ) in told
 
 
 RUNS = pd.DataFrame({"run": ["a"], "dataset": "spine", "arm": "cnn", "deviation": ""})
@@ -81,7 +96,7 @@ def test_a_run_that_tells_one_class_of_several_has_learned():
     guess = classified(1.0 - present, present, "lesion")  # worse than a guess
     (told,) = nothing_to_compare(guess, RUNS)
     assert told.startswith("Told test images with a class from those without no better than")
-    assert "cnn in 1 of 1 runs." in told
+    assert ": all runs of cnn." in told
     right = classified(present + 1.2 * draw.random(40), present, "vessel")
     assert nothing_to_compare(pd.concat([guess, right]), RUNS) == []
 
@@ -89,9 +104,12 @@ def test_a_run_that_tells_one_class_of_several_has_learned():
 @pytest.mark.parametrize(
     ("froc", "says"),
     [
-        ([0.0, 0.0], ["Found no object in any test image: cnn in 1 of 1 runs"]),
+        ([0.0, 0.0], ["Found no object in any test image: all runs of cnn."]),
         ([0.0, 0.2], []),
-        ([1.0, 1.0], ["Found every object of the test images without a false alarm: cnn in"]),
+        (
+            [1.0, 1.0],
+            ["Found every object of the test images without a false alarm: all runs of cnn."],
+        ),
         ([1.0, 0.99], []),
     ],
 )
@@ -107,4 +125,6 @@ def test_a_run_that_finds_no_object_or_every_one_is_named(froc, says):
 def test_a_run_that_tells_all_images_is_named():
     present = np.arange(40) < 15
     (told,) = nothing_to_compare(classified(present.astype(float), present), RUNS)
-    assert told.startswith("Told all test images with a class from all without (AUROC 1): cnn in")
+    assert told.startswith(
+        "Told all test images with a class from all without (AUROC 1): all runs of cnn."
+    )
