@@ -16,6 +16,7 @@ from llm4seg_probe import tables
 from llm4seg_probe.cli.app import app
 from llm4seg_probe.config import Config
 from llm4seg_probe.data.datasets import open_collection
+from llm4seg_probe.data.subsets import training_split
 from llm4seg_probe.errors import DataError, SiteError
 from llm4seg_probe.measures.classification import auroc_parts
 from llm4seg_probe.probes.probed import Source
@@ -213,6 +214,23 @@ def test_a_side_without_a_class_is_refused(data, config, tmp_path, lacking, said
         train(Config.model_validate(changed), tmp_path / "run")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_is_rarer_in_validation_is_told(config, tmp_path, capsys):
+    images = np.zeros((40, 16, 16), np.uint8)
+    found = {f"{s}_images": images for s in ("train", "val", "test")}
+    found |= {f"{s}_labels": (np.arange(40) % 2)[:, None] for s in ("train", "test")}
+    values = config.model_dump()
+    values["data"] |= {"name": str(tmp_path / "rare.npz"), "classes": ("no", "yes")}
+    for count, told in ((20, 0), (4, 2)):  # Fisher: p = 1, and 0.0002 for both classes
+        found["val_labels"] = (np.arange(40) < count).astype(int)[:, None]
+        np.savez(tmp_path / "rare.npz", **found)
+        of_files = Config.model_validate(values)
+        collection = open_collection(of_files.data.name, classes=of_files.data.classes)
+        part_of(of_files).check(of_files, collection, training_split(collection, of_files))
+        said = capsys.readouterr().err
+        assert said.count("divide the data otherwise") == told
+    assert "class 'yes': 50% of the training images have it and 10% of those for valid" in said
 
 
 def test_masks_and_labels_are_not_taken_for_each_other(config, tiny_config, tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
+from scipy.stats import fisher_exact
 from torch import Tensor, nn
 
 from llm4seg_probe import progress
@@ -24,6 +25,9 @@ from llm4seg_probe.training.tasks.part import Rows, TaskPart
 
 if TYPE_CHECKING:
     from llm4seg_probe.training.stored_run import Run
+
+_BY_CHANCE = 0.01
+"""p of Fisher's exact test, over the classes, below which two sides are told to differ."""
 
 
 def target(masks: Tensor, config: Config) -> Tensor:
@@ -57,12 +61,16 @@ def labels_in(collection: Collection, sample: Sample) -> Tensor:
 def check(config: Config, collection: Collection, split: Split) -> None:
     """Raise DataError for a side that lacks a class, or images without it.
 
-    Also where an image has several classes although they are to exclude each other.
+    Also where an image has several classes although they are to exclude each other. Classes that
+    are more or less common in the validation images than in the training images are told.
     """
     names = config.data.classes
+    found: dict[str, Tensor] = {}
     for side in SIDES:
         images = split.side(side)
-        labels = torch.stack([labels_in(collection, collection.sample(i)) for i in images])
+        found[side] = labels = torch.stack(
+            [labels_in(collection, collection.sample(i)) for i in images]
+        )
         if config.training.output == "softmax" and (several := labels.sum(1) > 1).any():
             raise DataError(
                 f"{collection.name}: image '{images[int(several.int().argmax())]}' has several "
@@ -77,6 +85,15 @@ def check(config: Config, collection: Collection, split: Split) -> None:
                 f"{collection.name}, split '{split.name}': {what} the class '{name}' (it has "
                 f"{len(images)} images): each side needs images with it and without. Use another "
                 "split, more data, or other data.classes"
+            )
+    for name, trained, validated in zip(names, found["train"].T, found["val"].T, strict=True):
+        counts = [[int(has.sum()), int((~has).sum())] for has in (trained, validated)]
+        if fisher_exact(counts).pvalue < _BY_CHANCE / len(names):
+            progress.say(
+                f"class '{name}': {trained.double().mean():.0%} of the training images have it and "
+                f"{validated.double().mean():.0%} of those for validation. The validation loss, "
+                "which chooses the epoch, counts how common a class is: look at the last epoch "
+                "too, or divide the data otherwise (data.split)"
             )
 
 
