@@ -31,6 +31,7 @@ _PER_LINE = 2
 _DEPTHS = "viridis"
 _RANGES = {"weight": (0.0, 1.0), "gate": (-1.0, 1.0)}
 """What can be: intervals of few seeds reach further, and are drawn as far as this."""
+_MOST_TICKS = 12
 _SPREAD = 0.5
 """How far the arms of one layer stand apart, in steps between layers."""
 
@@ -70,7 +71,7 @@ def epochs_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
             _weights_panel(
                 axes, of_runs[of_runs["arm"] == arm], means[means["arm"] == arm], colours
             )
-            axes.set_title(wrapped(arm_style(arm).label, 26), loc="left", fontsize=7)
+            axes.set_title(wrapped(arm_style(arm).label, 16), loc="left", fontsize=7)
         if gated:
             axes = panels.flat[len(mixtures)]
             axes.axhline(0, color=MUTED, linewidth=0.8, linestyle="--")
@@ -156,7 +157,7 @@ def _stored_weights(axes: Axes, of_runs: pd.DataFrame, means: pd.DataFrame) -> N
         for row in own.to_dict("records"):
             one = of_runs[(of_runs["arm"] == arm) & (of_runs["layer"] == row["layer"])]
             _dots(axes, int(row["layer"]) + shift, one["weight"], row, arm)
-    axes.set_xticks(layers)
+    axes.set_xticks(layers[:: -(-len(layers) // _MOST_TICKS)])
     axes.set_xlabel("Layer of the language model (from 1)")
     axes.set_ylabel("Weight (0 to 1)")
 

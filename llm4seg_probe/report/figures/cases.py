@@ -7,7 +7,14 @@ import seaborn
 from matplotlib.figure import Figure
 
 from llm4seg_probe.drawing import labels
-from llm4seg_probe.drawing.axes import arm_axis, arm_labels, mean_bar, number_column, tall_figure
+from llm4seg_probe.drawing.axes import (
+    arm_axis,
+    arm_labels,
+    mean_bar,
+    number_column,
+    tall_figure,
+    wrapped,
+)
 from llm4seg_probe.drawing.style import MUTED, arm_style, paper_style
 from llm4seg_probe.drawing.table_rows import by_case, on_test_split
 
@@ -40,7 +47,8 @@ def figure(scores: pd.DataFrame, score: str = "iou") -> Figure:
         numbers = [(row, labels.number(medians[arm], 3)) for row, arm in enumerate(arms)]
         number_column(axes, numbers, "median")
         axes.tick_params(axis="x", color=MUTED)
-        axes.set(xlabel=f"Test {labels.measure(score).axis} of a case, mean over seeds", ylabel="")
+        name = f"Test {labels.measure(score).axis} of a case, mean over seeds"
+        axes.set(xlabel=wrapped(name, 40), ylabel="")
     return drawing
 
 

@@ -13,7 +13,7 @@ from llm4seg_probe.drawing.style import CENTIMETRE, COLUMN, arm_style, in_order,
 
 _PANELS = {
     "val_iou": "Validation IoU (0 to 1)",
-    "val_accuracy": "Validation accuracy (0 to 1)",
+    "val_accuracy": "Validation accuracy\n(0 to 1)",
     "val_loss": "Validation loss",
     "train_loss": "Training loss",
 }

@@ -56,7 +56,7 @@ def figure(ladder: pd.DataFrame) -> Figure:
         if not is_step.all():
             axes.axhline(places[~is_step].min() - 0.5 - _BESIDE_GAP / 2, color=BAND, linewidth=0.6)
         score = labels.measure(str(rows["score"].iloc[0])).name
-        axes.set_xlabel(f"Gain over {arm_style(foot).label} (difference in {score})")
+        axes.set_xlabel(wrapped(f"Gain over {arm_style(foot).label} (difference in {score})", 34))
         handles = [
             Patch(color=MUTED, alpha=0.45, lw=0, label="what the step adds"),
             Line2D([], [], color=INK, lw=1.1, label="95 % interval over seeds, of the step"),
