@@ -48,7 +48,7 @@ def figure(scores: pd.DataFrame, score: str = "iou") -> Figure:
         number_column(axes, numbers, "median")
         axes.tick_params(axis="x", color=MUTED)
         name = f"Test {labels.measure(score).axis} of a case, mean over seeds"
-        axes.set(xlabel=wrapped(name, 40), ylabel="")
+        axes.set(xlabel=wrapped(name, 44), ylabel="")
     return drawing
 
 
