@@ -28,7 +28,7 @@ def study(empty: dict[str, list[str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat([scores, last]), runs
 
 
-def test_conditions_of_runs_that_nothing_to_compare_are_counted():
+def test_conditions_of_runs_that_found_nothing_are_counted():
     (told,) = nothing_to_compare(
         *study({
             "cnn//spine/0": ["", "prediction"], "cnn//spine/1": ["", ""],
